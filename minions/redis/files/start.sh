@@ -6,7 +6,7 @@ conf=/run/redis/redis.conf
 umask 077
 cat >"$conf" <<EOF
 dir /data
-requirepass $REDIS_PASSWORD
+requirepass "$REDIS_PASSWORD"
 appendonly yes
 appendfsync everysec
 maxmemory ${REDIS_MAXMEMORY:-0}
