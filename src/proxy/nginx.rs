@@ -1,1 +1,3 @@
-//! To be written.
+//! t
+/// Files.
+pub type Files = std::collections::BTreeMap<String, String>;
