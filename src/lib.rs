@@ -25,6 +25,9 @@ pub mod state;
 // What shall be, what is, and the difference.
 pub mod plan;
 
+// From config.yml to what shall be, and the look at what is.
+pub mod project;
+
 // The only place that changes anything.
 pub mod apply;
 

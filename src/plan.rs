@@ -7,7 +7,7 @@ pub mod desired;
 pub mod hash;
 pub mod observed;
 pub mod reconcile;
-mod service;
+pub mod service;
 pub mod subnets;
 
 use std::fmt::Write as _;

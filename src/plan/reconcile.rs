@@ -255,17 +255,12 @@ fn folders(group: &Group, observed: &Observed, builder: &mut Builder, refusals: 
 
 fn files(group: &Group, observed: &Observed, builder: &mut Builder) {
     let there = observed.files.get(&group.name);
-    let mut changed: Vec<String> = group
+    let changed: Vec<String> = group
         .files
         .iter()
         .filter(|(path, content)| there.and_then(|t| t.get(*path)) != Some(content))
         .map(|(path, _)| path.display().to_string())
         .collect();
-    if let Some(there) = there {
-        changed.extend(
-            there.keys().filter(|p| !group.files.contains_key(*p)).map(|p| p.display().to_string()),
-        );
-    }
     if !changed.is_empty() {
         builder.add(
             format!("files:{}", group.name),
