@@ -1,0 +1,1 @@
+//! Reads typed values out of a tree and collects every problem on the way.
