@@ -43,18 +43,30 @@ pub fn parse(text: &str) -> Option<Duration> {
 pub fn format(duration: Duration) -> String {
     let mut text = String::new();
     let seconds = duration.as_secs();
-    for (unit, value) in [("h", seconds / 3600), ("m", seconds / 60 % 60), ("s", seconds % 60)] {
+    for (unit, value) in [
+        ("h", seconds / 3600),
+        ("m", seconds / 60 % 60),
+        ("s", seconds % 60),
+    ] {
         if value > 0 {
             let _ = write!(text, "{value}{unit}");
         }
     }
     let nanos = duration.subsec_nanos();
-    for (unit, value) in [("ms", nanos / 1_000_000), ("us", nanos / 1_000 % 1_000), ("ns", nanos % 1_000)] {
+    for (unit, value) in [
+        ("ms", nanos / 1_000_000),
+        ("us", nanos / 1_000 % 1_000),
+        ("ns", nanos % 1_000),
+    ] {
         if value > 0 {
             let _ = write!(text, "{value}{unit}");
         }
     }
-    if text.is_empty() { "0s".to_owned() } else { text }
+    if text.is_empty() {
+        "0s".to_owned()
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -76,16 +88,39 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "10", "s", "-1s", "1x", "1s ", "1 s", "ten seconds", "99999999999w"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1x",
+            "1s ",
+            "1 s",
+            "ten seconds",
+            "99999999999w",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        for nanos in [0, 1, 999, 1_000, 1_500_000, 90_000_000_000, 3_661_001_001_001] {
+        for nanos in [
+            0,
+            1,
+            999,
+            1_000,
+            1_500_000,
+            90_000_000_000,
+            3_661_001_001_001,
+        ] {
             let duration = Duration::from_nanos(nanos);
-            assert_eq!(parse(&format(duration)), Some(duration), "{}", format(duration));
+            assert_eq!(
+                parse(&format(duration)),
+                Some(duration),
+                "{}",
+                format(duration)
+            );
         }
         assert_eq!(format(Duration::from_secs(90)), "1m30s");
     }

@@ -110,14 +110,19 @@ fn next_piece(text: &str) -> Result<Option<(Piece<'_>, &str)>, Fault> {
     }
     if let Some(inner) = rest.strip_prefix('{') {
         let end = closing(inner).ok_or_else(|| Fault::Malformed(shorten(text)))?;
-        let variable = braced(&inner[..end]).ok_or_else(|| Fault::Malformed(shorten(&text[..end + 3])))?;
+        let variable =
+            braced(&inner[..end]).ok_or_else(|| Fault::Malformed(shorten(&text[..end + 3])))?;
         return Ok(Some((Piece::Variable(variable), &inner[end + 1..])));
     }
     let end = name_length(rest);
     if end == 0 {
         return Err(Fault::Stray);
     }
-    let variable = Variable { name: &rest[..end], nonempty: false, operation: None };
+    let variable = Variable {
+        name: &rest[..end],
+        nonempty: false,
+        operation: None,
+    };
     Ok(Some((Piece::Variable(variable), &rest[end..])))
 }
 
@@ -126,7 +131,8 @@ fn name_length(text: &str) -> usize {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return 0;
     }
-    text.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(text.len())
+    text.find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+        .unwrap_or(text.len())
 }
 
 /// Where the `}` stands that ends a `${` whose inside begins `text`.
@@ -155,15 +161,30 @@ fn braced(inside: &str) -> Option<Variable<'_>> {
         return None;
     }
     if rest.is_empty() {
-        return Some(Variable { name, nonempty: false, operation: None });
+        return Some(Variable {
+            name,
+            nonempty: false,
+            operation: None,
+        });
     }
     let nonempty = rest.starts_with(':');
     let rest = rest.strip_prefix(':').unwrap_or(rest);
-    let operator = rest.chars().next().filter(|c| matches!(c, '-' | '?' | '+'))?;
-    Some(Variable { name, nonempty, operation: Some((operator, &rest[1..])) })
+    let operator = rest
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '-' | '?' | '+'))?;
+    Some(Variable {
+        name,
+        nonempty,
+        operation: Some((operator, &rest[1..])),
+    })
 }
 
-fn substitute(text: &str, variables: &BTreeMap<String, Secret>, depth: usize) -> Result<String, Fault> {
+fn substitute(
+    text: &str,
+    variables: &BTreeMap<String, Secret>,
+    depth: usize,
+) -> Result<String, Fault> {
     if depth > DEEPEST {
         return Err(Fault::Malformed(shorten(text)));
     }
@@ -185,7 +206,9 @@ fn substitute(text: &str, variables: &BTreeMap<String, Secret>, depth: usize) ->
                     (Some(('+', _)), None) => {}
                     (_, Some(value)) => result.push_str(value),
                     // The message stays as written: a variable in it might be a secret.
-                    (Some((_, word)), None) => return Err(Fault::Required(variable.name.to_owned(), word.to_owned())),
+                    (Some((_, word)), None) => {
+                        return Err(Fault::Required(variable.name.to_owned(), word.to_owned()));
+                    }
                     (None, None) => return Err(Fault::Unset(variable.name.to_owned())),
                 }
             }
@@ -225,10 +248,16 @@ mod tests {
     use super::*;
 
     fn variables() -> BTreeMap<String, Secret> {
-        [("A", "a"), ("B", "b b"), ("EMPTY", ""), ("NASTY", "p$A\"'${B}\n: # $$\\"), ("_9", "nine")]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), Secret::new(value)))
-            .collect()
+        [
+            ("A", "a"),
+            ("B", "b b"),
+            ("EMPTY", ""),
+            ("NASTY", "p$A\"'${B}\n: # $$\\"),
+            ("_9", "nine"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+        .collect()
     }
 
     fn filled(text: &str) -> String {
@@ -288,12 +317,28 @@ mod tests {
         assert_eq!(fault("$X"), Fault::Unset("X".into()));
         assert_eq!(fault("${X}"), Fault::Unset("X".into()));
         assert_eq!(fault("${X:-$Y}"), Fault::Unset("Y".into()));
-        assert_eq!(fault("${X:?say ${A}}"), Fault::Required("X".into(), "say ${A}".into()));
-        assert_eq!(fault("${EMPTY:?}"), Fault::Required("EMPTY".into(), String::new()));
+        assert_eq!(
+            fault("${X:?say ${A}}"),
+            Fault::Required("X".into(), "say ${A}".into())
+        );
+        assert_eq!(
+            fault("${EMPTY:?}"),
+            Fault::Required("EMPTY".into(), String::new())
+        );
         for text in ["$", "5$", "$ a", "$1", "$é", "a$-b"] {
             assert_eq!(fault(text), Fault::Stray, "{text}");
         }
-        for text in ["${", "${A", "${}", "${1}", "${A:}", "${A:x}", "${A!}", "${ A }", "${A:-${B}"] {
+        for text in [
+            "${",
+            "${A",
+            "${}",
+            "${1}",
+            "${A:}",
+            "${A:x}",
+            "${A!}",
+            "${ A }",
+            "${A:-${B}",
+        ] {
             assert!(matches!(fault(text), Fault::Malformed(_)), "{text}");
         }
         assert_eq!(fault("a${A b}c"), Fault::Malformed("${A b}".into()));
@@ -302,7 +347,10 @@ mod tests {
     #[test]
     fn nesting_without_end_ends() {
         let deep = "${X:-".repeat(100_000) + &"}".repeat(100_000);
-        assert!(matches!(interpolate(&deep, &variables()), Err(Fault::Malformed(_))));
+        assert!(matches!(
+            interpolate(&deep, &variables()),
+            Err(Fault::Malformed(_))
+        ));
     }
 
     #[test]

@@ -22,13 +22,22 @@ pub fn parse(text: &str) -> Result<Vec<Port>, Wrong> {
     let (host, container) = (range(host)?, range(container)?);
     if host.len() != container.len() {
         return Err((
-            format!("{} ports of the host for {} of the container", host.len(), container.len()),
+            format!(
+                "{} ports of the host for {} of the container",
+                host.len(),
+                container.len()
+            ),
             "give both ranges the same length".to_owned(),
         ));
     }
     Ok(host
         .zip(container)
-        .map(|(host, container)| Port { address: address.clone(), host, container, protocol: protocol.clone() })
+        .map(|(host, container)| Port {
+            address: address.clone(),
+            host,
+            container,
+            protocol: protocol.clone(),
+        })
         .collect())
 }
 
@@ -42,10 +51,18 @@ pub fn protocol_name(text: &str) -> Result<String, Wrong> {
 
 /// An address without the brackets of IPv6.
 pub fn bare_address(text: &str) -> Result<String, Wrong> {
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
     bare.parse::<std::net::IpAddr>()
         .map(|address| address.to_string())
-        .map_err(|_| ("not an IP address".to_owned(), "`127.0.0.1:8080:80`, `[::1]:8080:80`".to_owned()))
+        .map_err(|_| {
+            (
+                "not an IP address".to_owned(),
+                "`127.0.0.1:8080:80`, `[::1]:8080:80`".to_owned(),
+            )
+        })
 }
 
 /// `8080` or `8080-8090`.
@@ -54,14 +71,20 @@ pub fn range(text: &str) -> Result<std::ops::RangeInclusive<u16>, Wrong> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        _ => Err(("not a port".to_owned(), "a number from 1 to 65535, or a range `3000-3005`".to_owned())),
+        _ => Err((
+            "not a port".to_owned(),
+            "a number from 1 to 65535, or a range `3000-3005`".to_owned(),
+        )),
     }
 }
 
 fn no_host_port(container: &str) -> Wrong {
     (
         "no port of the host given".to_owned(),
-        format!("write `HOST:{}`; a port chosen by the engine is not supported", container.trim()),
+        format!(
+            "write `HOST:{}`; a port chosen by the engine is not supported",
+            container.trim()
+        ),
     )
 }
 

@@ -34,7 +34,11 @@ pub(super) fn fraction(number: &str, factor: u64) -> Option<u64> {
     if whole.is_empty() && part.is_empty() {
         return None;
     }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     // Twelve digits are finer than a byte of a petabyte needs, and 10^12 * 2^50 fits into 128 bits.
     let mut share: u128 = 0;
     let mut scale: u128 = 1;
@@ -72,7 +76,19 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(bytes), "{text}");
         }
-        for text in ["", "m", "-1m", "1x", "1.2.3m", "1,5g", "1e9", ".", "99999999999p", "12 34", "\u{661}m"] {
+        for text in [
+            "",
+            "m",
+            "-1m",
+            "1x",
+            "1.2.3m",
+            "1,5g",
+            "1e9",
+            ".",
+            "99999999999p",
+            "12 34",
+            "\u{661}m",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

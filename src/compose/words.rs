@@ -22,6 +22,10 @@ pub fn split(text: &str, keep_variables: bool) -> Result<Vec<String>, Unsplittab
             words.extend(word.take());
             continue;
         }
+        // A line that goes on is no word by itself.
+        if c == '\\' && rest.next_if_eq(&'\n').is_some() {
+            continue;
+        }
         let word = word.get_or_insert_default();
         match c {
             '\'' => loop {
@@ -44,7 +48,6 @@ pub fn split(text: &str, keep_variables: bool) -> Result<Vec<String>, Unsplittab
                 }
             },
             '\\' => match rest.next() {
-                Some('\n') => {}
                 Some(c) => word.push(c),
                 None => return Err(Unsplittable::Unclosed('\\')),
             },
@@ -118,14 +121,23 @@ mod tests {
     fn variables_stay_whole_in_the_raw_model() {
         let words = |text| split(text, true).unwrap();
         assert_eq!(words("a ${B:-c d} e"), ["a", "${B:-c d}", "e"]);
-        assert_eq!(words("a=\"${B:-${C:-x y}}\" $D"), ["a=${B:-${C:-x y}}", "$D"]);
+        assert_eq!(
+            words("a=\"${B:-${C:-x y}}\" $D"),
+            ["a=${B:-${C:-x y}}", "$D"]
+        );
         assert_eq!(words("$${a b}"), ["$${a", "b}"]);
         assert_eq!(split("${A", true), Err(Unsplittable::Unclosed('{')));
     }
 
     #[test]
     fn what_only_a_shell_could_do_is_refused() {
-        for (text, c) in [("a && b", '&'), ("a > b", '>'), ("a; b", ';'), ("(a)", '('), ("`a`", '`')] {
+        for (text, c) in [
+            ("a && b", '&'),
+            ("a > b", '>'),
+            ("a; b", ';'),
+            ("(a)", '('),
+            ("`a`", '`'),
+        ] {
             assert_eq!(split(text, false), Err(Unsplittable::Operator(c)), "{text}");
         }
         for (text, c) in [("'a", '\''), ("\"a", '"'), ("a\\", '\\')] {
