@@ -5,11 +5,15 @@
 //! aliases are refused; merge keys (`<<`) work.
 
 mod error;
+pub mod quantity;
+pub mod reader;
 mod tree;
 
 use serde_json::Value as Json;
 
 use crate::problem::{Position, Problem, Problems};
+
+pub use reader::{Field, MapReader, Reading};
 
 /// Larger files are no configuration.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -71,7 +75,10 @@ impl Document {
             return Err(Problem::new(file, "the file is larger than 4 MiB").into());
         }
         match tree::read(text) {
-            Ok(Some(root)) => Ok(Self { file: file.to_owned(), root }),
+            Ok(Some(root)) => Ok(Self {
+                file: file.to_owned(),
+                root,
+            }),
             Ok(None) => Err(Problem::new(file, "the file is empty").into()),
             Err(error) => Err(error::problem(file, &error).into()),
         }
@@ -159,9 +166,12 @@ impl Node {
             Value::Float(f) => Json::from(*f),
             Value::String(s) => Json::String(s.clone()),
             Value::Sequence(items) => items.iter().map(Self::to_json).collect(),
-            Value::Mapping(entries) => {
-                Json::Object(entries.iter().map(|e| (e.key.clone(), e.value.to_json())).collect())
-            }
+            Value::Mapping(entries) => Json::Object(
+                entries
+                    .iter()
+                    .map(|e| (e.key.clone(), e.value.to_json()))
+                    .collect(),
+            ),
         }
     }
 

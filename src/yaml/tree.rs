@@ -80,7 +80,10 @@ enum RawValue {
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, defined, .. } = Spanned::deserialize(deserializer)?;
-        Ok(Self { value, location: defined })
+        Ok(Self {
+            value,
+            location: defined,
+        })
     }
 }
 
@@ -112,7 +115,10 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<RawValue, E> {
-        #[expect(clippy::cast_precision_loss, reason = "the source text keeps every digit")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the source text keeps every digit"
+        )]
         let large = value as f64;
         Ok(i64::try_from(value).map_or(RawValue::Float(large), RawValue::Integer))
     }
@@ -177,12 +183,20 @@ impl Raw {
                         }
                         let key = key.into_node(source)?;
                         let value = value.into_node(source)?;
-                        Ok(Entry { key: key.text, key_position: key.position, value })
+                        Ok(Entry {
+                            key: key.text,
+                            key_position: key.position,
+                            value,
+                        })
                     })
                     .collect::<Result<_, _>>()?,
             ),
         };
-        Ok(Node { position: position(location), value, text })
+        Ok(Node {
+            position: position(location),
+            value,
+            text,
+        })
     }
 }
 
@@ -197,5 +211,8 @@ fn written(source: &str, location: Location) -> Option<String> {
 
 pub(super) fn position(location: Location) -> Position {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
-    Position { line: number(location.line()), column: number(location.column()) }
+    Position {
+        line: number(location.line()),
+        column: number(location.column()),
+    }
 }
