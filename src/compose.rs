@@ -4,8 +4,25 @@
 //! know with a path and a line; [`Project::to_yaml`] writes the long forms, valid for
 //! `docker compose`. The supported keys are listed in `docs/compose.md`.
 
+pub mod duration;
+mod emit;
+mod healthcheck;
+pub mod interpolate;
+mod keys;
+mod mounts;
+mod order;
+mod ports;
+mod project;
+mod reader;
+mod service;
+pub mod size;
+mod words;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::problem::Problems;
+use crate::secret::Secret;
 
 /// A Compose project.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +35,28 @@ pub struct Project {
     pub networks: BTreeMap<String, Network>,
     /// Named volumes by key.
     pub volumes: BTreeMap<String, Volume>,
+}
+
+impl Project {
+    /// Reads a Compose file. `file` is its name in problems.
+    ///
+    /// Without `variables` this is the raw model: texts keep `${NAME}` as written. With them, every
+    /// variable gets its value by Compose's rules; one that has no value and no default is a problem.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        variables: Option<&BTreeMap<String, Secret>>,
+    ) -> Result<Self, Problems> {
+        project::parse(file, text, variables)
+    }
+
+    /// The file in its long form, in an order of its own that depends on nothing but the project.
+    ///
+    /// Meant for the raw model, where a `$` is written as it stands: what reads it puts the values in.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        emit::write(self)
+    }
 }
 
 /// A service.
@@ -98,6 +137,18 @@ pub enum Condition {
     Healthy,
     /// `service_completed_successfully`.
     Completed,
+}
+
+impl Condition {
+    /// Its name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "service_started",
+            Self::Healthy => "service_healthy",
+            Self::Completed => "service_completed_successfully",
+        }
+    }
 }
 
 /// A mount of a service.
