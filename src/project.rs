@@ -2,6 +2,7 @@
 
 pub mod dotenv;
 pub mod observe;
+pub mod ports;
 pub mod preflight;
 
 use std::collections::{BTreeMap, BTreeSet};
