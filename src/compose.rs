@@ -15,7 +15,6 @@ mod ports;
 mod project;
 mod reader;
 mod service;
-pub mod size;
 mod words;
 
 use std::collections::BTreeMap;

@@ -30,12 +30,29 @@ pub fn parse(text: &str) -> Option<Duration> {
         let (unit, factor) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
         let part = match number.parse::<u64>() {
             Ok(whole) => whole.checked_mul(*factor)?,
-            Err(_) => super::size::fraction(number, *factor)?,
+            Err(_) => fraction(number, *factor)?,
         };
         nanos = nanos.checked_add(part)?;
         rest = &tail[unit.len()..];
     }
     (!text.is_empty()).then(|| Duration::from_nanos(nanos))
+}
+
+/// `1.5` of a unit, rounded down, in whole numbers: a float would be off by some nanoseconds.
+fn fraction(number: &str, factor: u64) -> Option<u64> {
+    let (whole, part) = number.split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() && part.is_empty() || !digits(whole) || !digits(part) {
+        return None;
+    }
+    // Eighteen digits are finer than a nanosecond of a week.
+    let part = &part[..part.len().min(18)];
+    let number = |text: &str| text.parse::<u64>().ok();
+    let whole = if whole.is_empty() { 0 } else { number(whole)? };
+    let share = if part.is_empty() { 0 } else { number(part)? };
+    let scale = 10_u128.pow(u32::try_from(part.len()).ok()?);
+    let part = u64::try_from(u128::from(factor) * u128::from(share) / scale).ok()?;
+    whole.checked_mul(factor)?.checked_add(part)
 }
 
 /// The shortest text that [`parse`] and `docker compose` read as the same duration.
@@ -79,6 +96,8 @@ mod tests {
             ("0", 0),
             ("0s", 0),
             ("2.5s", 2_500),
+            (".5s", 500),
+            ("1.s", 1_000),
             ("10s", 10_000),
             ("1m30s", 90_000),
             ("2h32m", 9_120_000),

@@ -270,13 +270,11 @@ const PORT: &[(&str, Read<PortDraft>)] = &[
     }),
     // Of effect in a swarm only, and written by `docker compose config`.
     ("mode", |_, at, r| {
-        drop(r.value(at, "a mode", "host", |t| {
-            matches!(t, "host" | "ingress").then_some(())
-        }))
+        r.accept(at, "a mode", "host", &["host", "ingress"])
     }),
     // For people and meshes; the engine hears nothing of either.
-    ("name", |_, at, r| drop(r.text(at))),
-    ("app_protocol", |_, at, r| drop(r.text(at))),
+    ("name", |_, at, r| _ = r.text(at)),
+    ("app_protocol", |_, at, r| _ = r.text(at)),
 ];
 
 fn port_range<'a>(at: &At<'a>, r: &Reader<'a>) -> Vec<u16> {

@@ -10,14 +10,14 @@ pub fn parse(text: &str) -> Result<Vec<Port>, Wrong> {
     let (text, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol_name(protocol)?;
     let Some((head, container)) = text.rsplit_once(':') else {
-        return Err(no_host_port(text));
+        return Err(no_host_port());
     };
     let (address, host) = match head.rsplit_once(':') {
         Some((address, host)) => (bare_address(address)?, host),
         None => (String::new(), head),
     };
     if host.is_empty() {
-        return Err(no_host_port(container));
+        return Err(no_host_port());
     }
     let (host, container) = (range(host)?, range(container)?);
     if host.len() != container.len() {
@@ -78,13 +78,10 @@ pub fn range(text: &str) -> Result<std::ops::RangeInclusive<u16>, Wrong> {
     }
 }
 
-fn no_host_port(container: &str) -> Wrong {
+fn no_host_port() -> Wrong {
     (
         "no port of the host given".to_owned(),
-        format!(
-            "write `HOST:{}`; a port chosen by the engine is not supported",
-            container.trim()
-        ),
+        "give both, such as `8080:80`; a port chosen by the engine is not supported".to_owned(),
     )
 }
 

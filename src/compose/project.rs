@@ -48,9 +48,7 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
 
 const NETWORK: &[(&str, Read<Network>)] = &[
     ("driver", |_, at, r| {
-        drop(r.value(at, "a supported driver", "bridge", |t| {
-            (t == "bridge").then_some(())
-        }))
+        r.accept(at, "a supported driver", "bridge", &["bridge"])
     }),
     ("external", |n, at, r| {
         n.external = r.boolean(at) == Some(true)
@@ -63,9 +61,7 @@ const NETWORK: &[(&str, Read<Network>)] = &[
 
 const VOLUME: &[(&str, Read<Volume>)] = &[
     ("driver", |_, at, r| {
-        drop(r.value(at, "a supported driver", "local", |t| {
-            (t == "local").then_some(())
-        }))
+        r.accept(at, "a supported driver", "local", &["local"])
     }),
     ("external", |v, at, r| {
         v.external = r.boolean(at) == Some(true)

@@ -93,9 +93,15 @@ impl<'a> Reader<'a> {
         self.push(self.problem(at, format!("expected {what}, found {}", at.node.describe())));
     }
 
-    /// Remembers that `name` must be defined.
+    /// Remembers that `name`, read at `at`, must be defined.
     pub fn refers(&self, kind: Kind, name: &str, at: &At<'_>) {
-        let problem = self.problem(at, "");
+        // A name that came out of a variable is shown as written, and no name is near to it.
+        let shown = if at.is_text() && !at.node.text.contains(name) {
+            at.written()
+        } else {
+            name.to_owned()
+        };
+        let problem = self.problem(at, shown);
         self.references
             .borrow_mut()
             .push((kind, name.to_owned(), problem));
@@ -107,15 +113,16 @@ impl<'a> Reader<'a> {
             if known.clone().any(|k| k == name) {
                 continue;
             }
+            let shown = &problem.message;
             let (message, section) = match kind {
-                Kind::Service => (format!("there is no service `{name}`"), "services"),
-                Kind::Network => (format!("network `{name}` is not defined"), "networks"),
-                Kind::Volume => (format!("volume `{name}` is not defined"), "volumes"),
+                Kind::Service => (format!("there is no service `{shown}`"), "services"),
+                Kind::Network => (format!("network `{shown}` is not defined"), "networks"),
+                Kind::Volume => (format!("volume `{shown}` is not defined"), "volumes"),
             };
-            let hint = match nearest(name, known.clone()) {
+            let hint = match nearest(shown, known.clone()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if kind == Kind::Volume => {
-                    format!("define it under `volumes:`, or write `./{name}` for a folder")
+                    format!("define it under `volumes:`, or write `./{shown}` for a folder")
                 }
                 None => format!("define it under `{section}:`"),
             };
@@ -185,12 +192,19 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    /// Accepts a value that changes nothing here, as long as it is one that changes nothing.
+    pub fn accept(&self, at: &At<'_>, what: &str, example: &str, known: &[&str]) {
+        let _: Option<()> = self.value(at, what, example, |text| {
+            known.contains(&text).then_some(())
+        });
+    }
+
     pub fn boolean(&self, at: &At<'_>) -> Option<bool> {
         self.value(at, "`true` or `false`", "true", |text| text.parse().ok())
     }
 
     pub fn size(&self, at: &At<'_>) -> Option<u64> {
-        self.value(at, "a size", "512m", super::size::parse)
+        self.value(at, "a size", "512m", crate::yaml::quantity::size)
     }
 
     pub fn duration(&self, at: &At<'_>) -> Option<std::time::Duration> {
@@ -288,7 +302,9 @@ impl<'a> Reader<'a> {
         for (name, value) in self.pairs(at) {
             if value.node.is_null() {
                 match missing {
-                    Some(missing) => drop(result.insert(name.to_owned(), missing.to_owned())),
+                    Some(missing) => {
+                        result.insert(name.to_owned(), missing.to_owned());
+                    }
                     None => self.no_value(&value, name),
                 }
             } else if let Some(text) = self.text(&value) {

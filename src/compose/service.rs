@@ -293,11 +293,12 @@ fn extra_hosts<'a>(at: &At<'a>, r: &Reader<'a>) -> Vec<String> {
     }
     for item in r.items(at) {
         let Some(text) = r.text(&item) else { continue };
-        let separator = match r.variables {
-            Some(_) => text.find(['=', ':']),
-            None => interpolate::find_outside(&text, '=')
-                .or_else(|| interpolate::find_outside(&text, ':')),
+        let find = |separator| match r.variables {
+            Some(_) => text.find(separator),
+            None => interpolate::find_outside(&text, separator),
         };
+        // An IPv6 address has colons, so an equals sign decides.
+        let separator = find('=').or_else(|| find(':'));
         match separator {
             Some(i) => hosts.push(format!("{}:{}", &text[..i], &text[i + 1..])),
             None => r.refuse(
