@@ -46,25 +46,25 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
     }),
 ];
 
-const NETWORK: &[(&str, Read<Network>)] = &[
+pub(super) const NETWORK: &[(&str, Read<Network>)] = &[
     ("driver", |_, at, r| {
-        r.accept(at, "a supported driver", "bridge", &["bridge"])
+        r.accept(at, "a supported driver", "bridge", &["bridge"]);
     }),
     ("external", |n, at, r| {
-        n.external = r.boolean(at) == Some(true)
+        n.external = r.boolean(at) == Some(true);
     }),
     ("internal", |n, at, r| {
-        n.internal = r.boolean(at) == Some(true)
+        n.internal = r.boolean(at) == Some(true);
     }),
     ("name", |n, at, r| n.name = r.text(at)),
 ];
 
-const VOLUME: &[(&str, Read<Volume>)] = &[
+pub(super) const VOLUME: &[(&str, Read<Volume>)] = &[
     ("driver", |_, at, r| {
-        r.accept(at, "a supported driver", "local", &["local"])
+        r.accept(at, "a supported driver", "local", &["local"]);
     }),
     ("external", |v, at, r| {
-        v.external = r.boolean(at) == Some(true)
+        v.external = r.boolean(at) == Some(true);
     }),
     ("name", |v, at, r| v.name = r.text(at)),
 ];
