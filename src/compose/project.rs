@@ -23,14 +23,14 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
         );
     }),
     ("networks", |p, at, r| {
-        for (key, at) in r.entries(at) {
+        for (key, at) in r.pairs(at) {
             let mut network = Network::default();
             r.table(&at, &mut network, NETWORK, keys::NETWORK);
             p.networks.insert(key.to_owned(), network);
         }
     }),
     ("services", |p, at, r| {
-        for (name, at) in r.entries(at) {
+        for (name, at) in r.pairs(at) {
             check_name(name, &at, r);
             p.services.insert(name.to_owned(), service::read(&at, r));
         }
@@ -38,7 +38,7 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
     // Compose itself has given it no meaning for years.
     ("version", |_, _, _| {}),
     ("volumes", |p, at, r| {
-        for (key, at) in r.entries(at) {
+        for (key, at) in r.pairs(at) {
             let mut volume = Volume::default();
             r.table(&at, &mut volume, VOLUME, keys::VOLUME);
             p.volumes.insert(key.to_owned(), volume);
