@@ -68,7 +68,8 @@ if [ ! -s "$config/LocalSettings.php" ]; then
 
     # Bundled extensions that need no program and no service beside them.
     wanted=
-    for name in CategoryTree Cite CiteThisPage ImageMap InputBox Interwiki Nuke ParserFunctions TemplateData WikiEditor; do
+    for name in CategoryTree Cite CiteThisPage ImageMap InputBox Interwiki Nuke ParserFunctions TemplateData \
+        VisualEditor WikiEditor; do
         [ -f "extensions/$name/extension.json" ] && wanted="$wanted,$name"
     done
 
@@ -78,17 +79,20 @@ if [ ! -s "$config/LocalSettings.php" ]; then
         --dbtype postgres --dbserver "$MEDIAWIKI_DB_HOST" --dbport 5432 \
         --dbname "$MEDIAWIKI_DB_NAME" --dbuser "$MEDIAWIKI_DB_USER" --dbpassfile "$secrets/db" \
         --server "$MEDIAWIKI_URL" --scriptpath "" --lang "$MEDIAWIKI_LANGUAGE" \
-        --with-extensions="${wanted#,}" --confpath "$fresh" --passfile "$secrets/admin" \
+        --extensions "${wanted#,}" --confpath "$fresh" --passfile "$secrets/admin" \
         "$MEDIAWIKI_NAME" "$MEDIAWIKI_ADMIN_USER"
+    # The password stays in the environment.
+    sed -i '/^\$wgDBpassword = /d' "$fresh/LocalSettings.php"
     cat >>"$fresh/LocalSettings.php" <<'EOF'
 
-# What config.yml says: address, name, database, who may read.
+# What config.yml says: address, name, database and its password, who may read.
 if ( is_file( '/summoner/settings.php' ) ) {
 	require '/summoner/settings.php';
 }
 
 # Your own settings go below this line. They have the last word.
 EOF
+    chmod 0640 "$fresh/LocalSettings.php"
     as_web mv "$fresh/LocalSettings.php" "$config/LocalSettings.php"
     as_web rmdir "$fresh"
     as_web sh -c 'echo "$1" >"$2"' - "$version" "$config/version"
