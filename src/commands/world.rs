@@ -82,7 +82,7 @@ async fn proxy_side(observed: &mut Observed, routes: &mut Routes, project: &Proj
     for (site, hosts) in &routes.certificates {
         let cause = match (&routes.own, &observed.authority) {
             (Some((certificate, _)), _) => {
-                let installed = store.dir.join(site).join("current/fullchain.pem");
+                let installed = project.paths.certs().join(site).join("current/fullchain.pem");
                 let same = fs::read(certificate).is_ok_and(|c| fs::read(installed).is_ok_and(|i| i == c));
                 (!same).then(|| format!("from `{}`", certificate.display()))
             }
