@@ -58,6 +58,23 @@ impl Project {
     }
 }
 
+/// Supported keys by where they stand: at the top, in a service, its healthcheck and logging, in a
+/// network and a volume of the project. They are the tables the reader itself works by.
+#[must_use]
+pub fn supported_keys() -> Vec<(&'static str, Vec<&'static str>)> {
+    fn names<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
+        table.iter().map(|(name, _)| *name).collect()
+    }
+    vec![
+        ("top", names(project::TOP)),
+        ("service", names(service::KEYS)),
+        ("healthcheck", names(healthcheck::KEYS)),
+        ("logging", names(service::LOGGING)),
+        ("network", names(project::NETWORK)),
+        ("volume", names(project::VOLUME)),
+    ]
+}
+
 /// A service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Service {

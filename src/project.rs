@@ -246,7 +246,7 @@ impl Project {
         let mut lost = Vec::new();
         let env_file = dotenv::read(&self.paths.build(&instance.name).join(".env"));
         for name in &made {
-            let variable = parameters::variable(name);
+            let variable = parameters::env_name(name);
             let found = env_file
                 .get(&variable)
                 .cloned()
@@ -379,7 +379,12 @@ impl Project {
             .filter(|s| s.tls != SiteTls::Off)
             .map(|s| (s.name.clone(), s.hosts.clone()))
             .collect();
-        desired.routes = Some(Routes { files, hash, certificates });
+        let own = match &environment.proxy.tls {
+            Tls::Files { certificate, key } => Some((certificate.clone(), key.clone())),
+            _ => None,
+        };
+        let domain = environment.domain.clone();
+        desired.routes = Some(Routes { files, hash, certificates, own, domain });
         let project = proxy::service::compose(&environment.proxy, &environment.project, &environment.domain, &self.paths, &desired.edge, &sites);
         let (group, compose) = self.group(PROXY, &project, &BTreeMap::new(), &BTreeMap::new(), None)?;
         desired.groups.push(group);

@@ -1,11 +1,13 @@
 //! The proxy: routes become nginx files (pure); generations are switched with a receipt.
 
+pub mod certificate;
 pub mod control;
 pub mod generation;
 pub mod internal_ca;
 pub mod nginx;
 pub mod switch;
 mod validate;
+mod versioned;
 
 pub use validate::Refusal;
 

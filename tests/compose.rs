@@ -308,3 +308,45 @@ fn no_problem_shows_the_value_of_a_variable() {
     );
     assert!(!problems.contains("hunter2"), "{problems}");
 }
+
+const DOCUMENTATION: &str = include_str!("../docs/compose.md");
+
+#[test]
+fn the_documentation_lists_what_the_reader_knows() {
+    let mut listed: Vec<(&str, &str)> = DOCUMENTATION
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let (place, key) = (cells.next()?, cells.next()?);
+            Some((place, key.strip_prefix('`')?.strip_suffix('`')?))
+        })
+        .collect();
+    listed.sort_unstable();
+    let mut known: Vec<(&str, &str)> = summoner::compose::supported_keys()
+        .into_iter()
+        .flat_map(|(place, keys)| keys.into_iter().map(move |key| (place, key)))
+        .collect();
+    known.sort_unstable();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn the_example_of_the_documentation_is_valid() {
+    let example = DOCUMENTATION
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let project = Project::parse(
+        "compose.yml",
+        example,
+        Some(&variables(&[("DB_PASSWORD", "p")])),
+    )
+    .unwrap();
+    assert_eq!(
+        project.services["app"].environment["DATABASE_URL"],
+        "postgres://notes:p@db/notes"
+    );
+}

@@ -3,36 +3,31 @@
 use super::Healthcheck;
 use super::reader::{At, Read, Reader};
 
-const KEYS: &[(&str, Read<Draft>)] = &[
+pub(super) const KEYS: &[(&str, Read<Draft>)] = &[
     ("disable", |d, at, r| {
-        d.disabled = r.boolean(at) == Some(true)
+        d.disabled = r.boolean(at) == Some(true);
     }),
     ("interval", |d, at, r| d.check.interval = r.duration(at)),
     ("retries", |d, at, r| {
         d.check.retries = r.value(at, "a number of retries", "3", |t| {
             t.parse().ok().filter(|n| *n >= 0)
-        })
+        });
     }),
     ("start_interval", |d, at, r| {
-        d.check.start_interval = r.duration(at)
+        d.check.start_interval = r.duration(at);
     }),
     ("start_period", |d, at, r| {
-        d.check.start_period = r.duration(at)
+        d.check.start_period = r.duration(at);
     }),
     ("test", |d, at, r| d.check.test = test(at, r)),
     ("timeout", |d, at, r| d.check.timeout = r.duration(at)),
 ];
 
+/// A healthcheck while it is being read.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     check: Healthcheck,
     disabled: bool,
-}
-
-/// Names of the keys, for the documentation's sake.
-#[cfg(test)]
-pub(super) fn keys() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().map(|(key, _)| *key)
 }
 
 pub(super) fn read<'a>(at: &At<'a>, r: &Reader<'a>) -> Option<Healthcheck> {

@@ -140,7 +140,7 @@ const LONG: &[(&str, Read<Draft>)] = &[
     ("source", |d, at, r| d.source = r.text(at)),
     ("target", |d, at, r| d.target = r.text(at)),
     ("read_only", |d, at, r| {
-        d.read_only = r.boolean(at) == Some(true)
+        d.read_only = r.boolean(at) == Some(true);
     }),
     ("bind", |d, at, r| {
         r.table(
@@ -152,7 +152,7 @@ const LONG: &[(&str, Read<Draft>)] = &[
                 ("selinux", "leave it out"),
                 ("recursive", "leave it out"),
             ],
-        )
+        );
     }),
     ("volume", |d, at, r| {
         r.table(
@@ -164,7 +164,7 @@ const LONG: &[(&str, Read<Draft>)] = &[
                 ("subpath", "mount a folder"),
                 ("labels", "leave it out"),
             ],
-        )
+        );
     }),
     ("tmpfs", |d, at, r| r.table(at, d, TMPFS, &[])),
 ];
@@ -182,7 +182,7 @@ const BIND: &[(&str, Read<Draft>)] = &[("create_host_path", |_, at, r| {
 const TMPFS: &[(&str, Read<Draft>)] = &[
     ("size", |d, at, r| {
         d.tmpfs
-            .extend(r.size(at).map(|bytes| format!("size={bytes}")))
+            .extend(r.size(at).map(|bytes| format!("size={bytes}")));
     }),
     ("mode", |d, at, r| {
         let mode = r.value(at, "permission bits", "0755", |t| {
@@ -266,11 +266,11 @@ const PORT: &[(&str, Read<PortDraft>)] = &[
     ("protocol", |d, at, r| {
         d.protocol = r.value(at, "a protocol", "tcp", |t| {
             short_ports::protocol_name(t).ok()
-        })
+        });
     }),
     // Of effect in a swarm only, and written by `docker compose config`.
     ("mode", |_, at, r| {
-        r.accept(at, "a mode", "host", &["host", "ingress"])
+        r.accept(at, "a mode", "host", &["host", "ingress"]);
     }),
     // For people and meshes; the engine hears nothing of either.
     ("name", |_, at, r| _ = r.text(at)),

@@ -23,14 +23,14 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
         );
     }),
     ("networks", |p, at, r| {
-        for (key, at) in r.entries(at) {
+        for (key, at) in r.pairs(at) {
             let mut network = Network::default();
             r.table(&at, &mut network, NETWORK, keys::NETWORK);
             p.networks.insert(key.to_owned(), network);
         }
     }),
     ("services", |p, at, r| {
-        for (name, at) in r.entries(at) {
+        for (name, at) in r.pairs(at) {
             check_name(name, &at, r);
             p.services.insert(name.to_owned(), service::read(&at, r));
         }
@@ -38,7 +38,7 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
     // Compose itself has given it no meaning for years.
     ("version", |_, _, _| {}),
     ("volumes", |p, at, r| {
-        for (key, at) in r.entries(at) {
+        for (key, at) in r.pairs(at) {
             let mut volume = Volume::default();
             r.table(&at, &mut volume, VOLUME, keys::VOLUME);
             p.volumes.insert(key.to_owned(), volume);
@@ -46,25 +46,25 @@ pub(super) const TOP: &[(&str, Read<Project>)] = &[
     }),
 ];
 
-const NETWORK: &[(&str, Read<Network>)] = &[
+pub(super) const NETWORK: &[(&str, Read<Network>)] = &[
     ("driver", |_, at, r| {
-        r.accept(at, "a supported driver", "bridge", &["bridge"])
+        r.accept(at, "a supported driver", "bridge", &["bridge"]);
     }),
     ("external", |n, at, r| {
-        n.external = r.boolean(at) == Some(true)
+        n.external = r.boolean(at) == Some(true);
     }),
     ("internal", |n, at, r| {
-        n.internal = r.boolean(at) == Some(true)
+        n.internal = r.boolean(at) == Some(true);
     }),
     ("name", |n, at, r| n.name = r.text(at)),
 ];
 
-const VOLUME: &[(&str, Read<Volume>)] = &[
+pub(super) const VOLUME: &[(&str, Read<Volume>)] = &[
     ("driver", |_, at, r| {
-        r.accept(at, "a supported driver", "local", &["local"])
+        r.accept(at, "a supported driver", "local", &["local"]);
     }),
     ("external", |v, at, r| {
-        v.external = r.boolean(at) == Some(true)
+        v.external = r.boolean(at) == Some(true);
     }),
     ("name", |v, at, r| v.name = r.text(at)),
 ];

@@ -35,7 +35,7 @@ pub(super) struct Reader<'a> {
     references: RefCell<Vec<(Kind, String, Problem)>>,
 }
 
-impl<'a> At<'a> {
+impl At<'_> {
     /// The value of a key, or an item, below this one.
     pub fn below<'b>(&self, key: &str, node: &'b Node) -> At<'b> {
         let path = if self.path.is_empty() {
@@ -108,9 +108,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports every reference of `kind` to something that is not among `known`.
-    pub fn check_references<'k>(&self, kind: Kind, known: impl Iterator<Item = &'k str> + Clone) {
+    pub fn check_references<'k>(&self, kind: Kind, known: impl IntoIterator<Item = &'k str>) {
+        let known: Vec<&str> = known.into_iter().collect();
         for (_, name, problem) in self.references.borrow().iter().filter(|(k, ..)| *k == kind) {
-            if known.clone().any(|k| k == name) {
+            if known.contains(&name.as_str()) {
                 continue;
             }
             let shown = &problem.message;
@@ -119,7 +120,7 @@ impl<'a> Reader<'a> {
                 Kind::Network => (format!("network `{shown}` is not defined"), "networks"),
                 Kind::Volume => (format!("volume `{shown}` is not defined"), "volumes"),
             };
-            let hint = match nearest(shown, known.clone()) {
+            let hint = match nearest(shown, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if kind == Kind::Volume => {
                     format!("define it under `volumes:`, or write `./{shown}` for a folder")

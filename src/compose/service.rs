@@ -17,22 +17,22 @@ pub(super) const KEYS: &[(&str, Read<Service>)] = &[
     ("depends_on", depends_on),
     ("entrypoint", |s, at, r| s.entrypoint = command(at, r)),
     ("environment", |s, at, r| {
-        s.environment = r.dictionary(at, None)
+        s.environment = r.dictionary(at, None);
     }),
     ("expose", |s, at, r| {
         s.expose = r
             .items(at)
             .iter()
             .flat_map(|item| exposed(item, r))
-            .collect()
+            .collect();
     }),
     ("extra_hosts", |s, at, r| s.extra_hosts = extra_hosts(at, r)),
     ("healthcheck", |s, at, r| {
-        s.healthcheck = healthcheck::read(at, r)
+        s.healthcheck = healthcheck::read(at, r);
     }),
     ("hostname", |s, at, r| s.hostname = r.text(at)),
     ("image", |s, at, r| {
-        s.image = image(at, r).unwrap_or_default()
+        s.image = image(at, r).unwrap_or_default();
     }),
     ("init", |s, at, r| s.init = r.boolean(at)),
     ("labels", |s, at, r| s.labels = r.dictionary(at, Some(""))),
@@ -52,16 +52,16 @@ pub(super) const KEYS: &[(&str, Read<Service>)] = &[
             .items(at)
             .iter()
             .flat_map(|item| mounts::ports(item, r))
-            .collect()
+            .collect();
     }),
     ("read_only", |s, at, r| {
-        s.read_only = r.boolean(at).unwrap_or_default()
+        s.read_only = r.boolean(at).unwrap_or_default();
     }),
     ("restart", |s, at, r| s.restart = restart(at, r)),
     ("security_opt", |s, at, r| s.security_opt = r.texts(at)),
     ("shm_size", |s, at, r| s.shm_size = r.size(at)),
     ("stop_grace_period", |s, at, r| {
-        s.stop_grace_period = r.duration(at)
+        s.stop_grace_period = r.duration(at);
     }),
     ("stop_signal", |s, at, r| s.stop_signal = r.text(at)),
     ("sysctls", |s, at, r| s.sysctls = r.dictionary(at, None)),
@@ -76,9 +76,9 @@ pub(super) const KEYS: &[(&str, Read<Service>)] = &[
     ("working_dir", |s, at, r| s.working_dir = r.text(at)),
 ];
 
-const LOGGING: &[(&str, Read<Logging>)] = &[
+pub(super) const LOGGING: &[(&str, Read<Logging>)] = &[
     ("driver", |l, at, r| {
-        l.driver = r.text(at).unwrap_or_default()
+        l.driver = r.text(at).unwrap_or_default();
     }),
     ("options", |l, at, r| l.options = r.dictionary(at, None)),
 ];

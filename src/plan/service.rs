@@ -302,7 +302,7 @@ fn drift(group: &Group, service: &Service, current: &Container, key: &str, build
 
 /// Services of a group, dependencies first, by name where there is a choice. A cycle cannot be
 /// here: the Compose reader refuses it.
-fn start_order(group: &Group) -> Vec<&Service> {
+pub fn start_order(group: &Group) -> Vec<&Service> {
     let mut order: Vec<&Service> = Vec::new();
     let mut left: Vec<&Service> = group.services.values().collect();
     while !left.is_empty() {

@@ -47,6 +47,12 @@ impl Finding {
         Self { check: check.into(), level, message: message.into(), mend: Some(mend.into()), code: 1 }
     }
 
+    /// No engine answers.
+    #[must_use]
+    pub fn absent(message: &str, hint: Option<String>) -> Self {
+        Self::bad(Level::Error, "engine", message, hint.unwrap_or_else(|| "docker version".to_owned())).code(13)
+    }
+
     fn code(mut self, code: u8) -> Self {
         self.code = code;
         self

@@ -154,7 +154,7 @@ async fn test(effects: &dyn ProxyEffects, number: u64) -> Result<(), ProxyError>
 }
 
 /// Finds in nginx's words which site is at fault: by its file, or by its certificate.
-fn refusal(output: &str) -> ProxyError {
+pub fn refusal(output: &str) -> ProxyError {
     let line = output.lines().find(|line| line.contains("[emerg]") || line.contains("[crit]"));
     let reason = line.or_else(|| output.lines().find(|line| !line.trim().is_empty())).unwrap_or("it gives no reason");
     let reason = reason.trim().trim_start_matches("nginx: ").trim_start_matches("[emerg] ").to_owned();

@@ -1,0 +1,1 @@
+//! Whether a minion keeps the rules of the house.
