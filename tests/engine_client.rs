@@ -321,7 +321,7 @@ async fn a_chosen_port_is_told() {
     let id = lab.create("port", &spec).await;
     lab.docker.start(&id).await.unwrap();
     let ports = lab.docker.inspect(&id).await.unwrap().ports;
-    assert!(matches!(ports[..], [1024..]), "{ports:?}");
+    assert!(ports.len() == 1 && ports[0] >= 1024, "{ports:?}");
 }
 
 #[tokio::test]
