@@ -103,6 +103,7 @@ impl Progress {
         action.clone_into(&mut entry.action);
         entry.since = Instant::now();
         entry.waiting.clear();
+        entry.bar.reset_elapsed();
         entry.bar.set_message(format!("{target}: {action}"));
         self.plain(|| format!("{target}: {action}"))
     }
@@ -172,7 +173,7 @@ impl Progress {
     /// The entry of a target, made if needed.
     fn target<'a>(&self, state: &'a mut State, target: &str) -> &'a mut Target {
         state.targets.entry(target.to_owned()).or_insert_with(|| {
-            let bar = self.bar("{spinner} {msg} {elapsed:.dim}");
+            let bar = self.bar("{spinner} {msg} {elapsed}");
             if self.screen.is_some() {
                 bar.enable_steady_tick(TURN);
             }
