@@ -6,6 +6,7 @@
 mod cron;
 pub mod environment;
 mod file;
+mod instances;
 mod later;
 mod lookup;
 pub mod names;
