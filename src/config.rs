@@ -84,3 +84,6 @@ fn unreadable(name: &str, error: &io::Error) -> Problem {
     }
     Problem::new(name, format!("failed to read the file: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

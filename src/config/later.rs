@@ -9,7 +9,7 @@ use super::source;
 use crate::problem::nearest;
 use crate::yaml::{Field, MapReader, Value};
 
-const EVENTS: [&str; 7] = [
+pub(super) const EVENTS: [&str; 7] = [
     "failure",
     "recovered",
     "stale",
@@ -18,7 +18,7 @@ const EVENTS: [&str; 7] = [
     "drift",
     "crash",
 ];
-const CHANNELS: [&str; 8] = [
+pub(super) const CHANNELS: [&str; 8] = [
     "mattermost",
     "slack",
     "discord",

@@ -23,7 +23,7 @@ impl Default for Proxy {
     }
 }
 
-const MODES: [&str; 5] = ["auto", "letsencrypt", "staging", "internal", "off"];
+pub(super) const MODES: [&str; 5] = ["auto", "letsencrypt", "staging", "internal", "off"];
 
 pub(super) fn resolve(field: Option<&Field<'_>>, sources: &Sources<'_>) -> Proxy {
     let mut proxy = Proxy::default();

@@ -3,7 +3,7 @@ use super::*;
 const HEAD: &str = "name: blog\ntitle: Blog\nsummary: a blog\ncategory: publishing\nwebsite: https://example.org\n";
 
 /// Every key of `minion.yml`.
-pub const FULL: &str = r#"
+const FULL: &str = r#"
 name: cloud
 title: Cloud
 summary: files of the team
@@ -143,4 +143,17 @@ fn a_moving_tag_is_no_default() {
         assert!(told.contains("moves"), "{told}");
     }
     assert!(parse("minion.yml", &format!("{HEAD}version: 1.30\n")).is_ok());
+}
+
+#[test]
+fn the_schema_knows_the_same_keys() {
+    let document = Document::parse("minion.yml", FULL).unwrap();
+    let reading = Reading::new("minion.yml");
+    manifest(&reading.root(&document)).unwrap();
+    crate::yaml::agreement::assert_agreement(crate::minion::schema(), &reading.known_keys());
+    let schema: Json = serde_json::from_str(crate::minion::schema()).unwrap();
+    assert_eq!(
+        schema["properties"]["category"]["enum"],
+        Json::from(CATEGORIES.to_vec())
+    );
 }
