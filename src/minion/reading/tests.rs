@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const HEAD: &str = "name: blog\ntitle: Blog\nsummary: a blog\ncategory: publishing\nwebsite: https://example.org\n";
@@ -156,4 +158,21 @@ fn the_schema_knows_the_same_keys() {
         schema["properties"]["category"]["enum"],
         Json::from(CATEGORIES.to_vec())
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_change_to_a_good_file_makes_it_panic(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, "[-a-z0-9:{}\\[\\]*&!|>'\"#\n ~é]{0,4}"), 1..6)
+    ) {
+        let mut text: Vec<char> = FULL.chars().collect();
+        for (place, length, new) in cuts {
+            let start = place.index(text.len() + 1);
+            let end = (start + length).min(text.len());
+            text.splice(start..end, new.chars());
+        }
+        let _ = parse("minion.yml", &text.into_iter().collect::<String>());
+    }
 }
