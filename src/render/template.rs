@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, Value};
+use minijinja::value::{Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 
 use super::Input;
@@ -126,6 +126,13 @@ fn environment<'s>(input: &Input<'_>, compose: bool) -> Environment<'s> {
                 "nothing to print: the value is not set",
                 "guard it: `{% if name %}…{% endif %}`",
             ));
+        }
+        // The engine writes `True` as Python does; files want what YAML, JSON and shells call it.
+        if value.kind() == ValueKind::Bool {
+            let text = if value.is_true() { "true" } else { "false" };
+            return out
+                .write_str(text)
+                .map_err(|_| ErrorKind::WriteFailure.into());
         }
         escape_formatter(out, state, value)
     });
