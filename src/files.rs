@@ -1,0 +1,130 @@
+//! Files: every write is a temporary file, fsync, rename, fsync of the folder. A reader, and a
+//! machine that lost its power, see the old content or the new, never half of it.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// A file operation that failed, with the path it failed on.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {action} `{}`: {source}", path.display())]
+pub struct FileError {
+    /// `read`, `write`, `create`, ….
+    pub action: &'static str,
+    /// The path as given.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Names action and path of an I/O error: `.map_err(FileError::of("read", path))`.
+    pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { action, path, source }
+    }
+}
+
+/// Writes `content` to `path` with `mode`, atomically and durably.
+pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let result = (|| {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        // `mode` above is cut by the umask, and an older temporary file keeps its own.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_folder(folder)
+    })();
+    result.map_err(|source| {
+        // Best effort: the error that made us come here is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        FileError { action: "write", path: path.to_owned(), source }
+    })
+}
+
+/// Writes only when the content or the mode differs; tells whether it wrote.
+pub fn write_if_changed(path: &Path, content: &[u8], mode: u32) -> Result<bool, FileError> {
+    let same = fs::read(path).is_ok_and(|old| old == content)
+        && fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o7777 == mode);
+    if !same {
+        write_atomic(path, content, mode)?;
+    }
+    Ok(!same)
+}
+
+/// Creates `path` and its parents; a folder that is new gets `mode`, one that exists is left as it is.
+pub fn create_folder(path: &Path, mode: u32) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        create_folder(parent, mode)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(FileError::of("set the permissions of", path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(FileError::of("create the folder", path)(error)),
+    }
+}
+
+/// Points the symlink `link` at `target` in one step: no moment without a link.
+pub fn replace_symlink(link: &Path, target: &Path) -> Result<(), FileError> {
+    let folder = link.parent().unwrap_or(Path::new("."));
+    let temporary = folder.join(format!(".link.{}.tmp", std::process::id()));
+    let _ = fs::remove_file(&temporary);
+    std::os::unix::fs::symlink(target, &temporary)
+        .and_then(|()| fs::rename(&temporary, link))
+        .and_then(|()| sync_folder(folder))
+        .map_err(FileError::of("replace the link", link))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_content_and_mode_and_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets.yml");
+        write_atomic(&path, b"old", 0o644).unwrap();
+        write_atomic(&path, b"new", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn unchanged_content_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        assert!(write_if_changed(&path, b"a", 0o600).unwrap());
+        assert!(!write_if_changed(&path, b"a", 0o600).unwrap());
+        assert!(write_if_changed(&path, b"b", 0o600).unwrap());
+    }
+
+    #[test]
+    fn a_link_is_replaced_in_one_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("current");
+        replace_symlink(&link, Path::new("gen-1")).unwrap();
+        replace_symlink(&link, Path::new("gen-2")).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("gen-2"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Summoner: one `config.yml` becomes a team's self-hosted toolbox, and keeps it safe.
+//!
+//! The modules stand in reading order. A module uses only what stands above it
+//! (`tests/tidy.rs` checks the arrows); ARCHITECTURE.md tells why.
+
+// What everything else may use: what went wrong, what is going on, files, YAML, secrets, time.
+pub mod clock;
+pub mod events;
+pub mod files;
+pub mod problem;
+pub mod secret;
+pub mod yaml;
+
+// What the user said, and what it means.
+pub mod compose;
+pub mod config;
+pub mod minion;
+pub mod render;
+
+// What shall be, what is, and the difference.
+pub mod proxy;
+pub mod plan;
+
+// The only places that change anything.
+pub mod engine;
+pub mod state;
+pub mod apply;
+
+// What the user sees.
+pub mod report;
+pub mod cli;
+pub mod commands;
