@@ -22,6 +22,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     file: String,
+    source: String,
     root: Node,
 }
 
@@ -77,6 +78,7 @@ impl Document {
         match tree::read(text) {
             Ok(Some(root)) => Ok(Self {
                 file: file.to_owned(),
+                source: text.to_owned(),
                 root,
             }),
             Ok(None) => Err(Problem::new(file, "the file is empty").into()),
@@ -101,6 +103,31 @@ impl Document {
     #[must_use]
     pub fn node(&self, path: &str) -> Option<&Node> {
         self.root.at(path)
+    }
+
+    /// The words of a text and the place of each, quoted or folded over lines as it may be.
+    #[must_use]
+    pub fn words(&self, node: &Node) -> Vec<(Position, String)> {
+        let mut position = node.position;
+        let mut rest = self.source.strip_prefix('\u{feff}').unwrap_or(&self.source);
+        for _ in 1..position.line {
+            rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
+        }
+        let start = rest.char_indices().nth(position.column - 1);
+        rest = start.map_or("", |(start, _)| &rest[start..]);
+        let mut words = Vec::new();
+        for word in node.text.split_whitespace() {
+            // An escape (`"\x67host"`) hides a word; it then stands where the search stopped.
+            if let Some((skipped, found)) = rest.find(word).map(|at| rest.split_at(at)) {
+                position = after(position, skipped);
+                words.push((position, word.to_owned()));
+                position = after(position, word);
+                rest = &found[word.len()..];
+            } else {
+                words.push((position, word.to_owned()));
+            }
+        }
+        words
     }
 
     /// Where the value at `path` stands.
@@ -206,6 +233,20 @@ impl Node {
                 None => None,
             }
         })
+    }
+}
+
+/// The place behind `text`, which starts at `from`.
+fn after(from: Position, text: &str) -> Position {
+    match text.rsplit_once('\n') {
+        Some((before, last)) => Position {
+            line: from.line + before.matches('\n').count() + 1,
+            column: last.chars().count() + 1,
+        },
+        None => Position {
+            line: from.line,
+            column: from.column + text.chars().count(),
+        },
     }
 }
 

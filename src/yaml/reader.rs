@@ -459,6 +459,11 @@ impl<'a> Field<'a> {
         self.reading.push(self.problem(message).hint(hint));
     }
 
+    /// Adds a problem made elsewhere.
+    pub fn push(&self, problem: Problem) {
+        self.reading.push(problem);
+    }
+
     /// A problem at this value, not yet added.
     #[must_use]
     pub fn problem(&self, message: impl Into<String>) -> Problem {
