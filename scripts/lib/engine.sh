@@ -81,9 +81,14 @@ launch_dockerd() {
   # After a crash or a reboot the number may belong to something else by now,
   # which dockerd would take for itself.
   if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != dockerd ]; then as_root rm -f /var/run/docker.pid; fi
-  # In a session of its own: it outlives this script and its terminal.
-  # shellcheck disable=SC2016 # the inner shell expands these
-  as_root env "PATH=${1:+$1:}$PATH" sh -c 'setsid dockerd >>"$0" 2>&1 </dev/null &' "$ENGINE_LOG"
+  # In a session of its own: it outlives this script and its terminal. Without our
+  # open files: it would hold the locks of whoever called.
+  as_root env "PATH=${1:+$1:}$PATH" bash -c '
+    for fd in /proc/self/fd/*; do
+      fd=${fd##*/}
+      if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi
+    done
+    setsid dockerd >>"$0" 2>&1 </dev/null &' "$ENGINE_LOG"
 }
 
 # wait_for_engine SECONDS: gives up early when dockerd has ended.
