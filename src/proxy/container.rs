@@ -22,7 +22,7 @@ const START: &str = "rm -f /run/summoner/ctl.sock; exec nginx -c /etc/summoner/p
 /// asked for less: whether the first process is alive.
 const CHECK: &str = "if command -v curl >/dev/null; then \
     curl -fsS -o /dev/null -m 3 --unix-socket /run/summoner/ctl.sock http://proxy/generation; \
-    else kill -0 \"$(cat /run/summoner/nginx.pid)\"; fi";
+    else kill -0 \"$$(cat /run/summoner/nginx.pid)\"; fi";
 
 /// Name of the proxy's container.
 #[must_use]
