@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
     match commands::run(cli, Arc::clone(&report)).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            report.error(&error);
+            report.error_with(&error, commands::hint(&error).as_deref());
             ExitCode::from(commands::exit_code(&error))
         }
     }
