@@ -6,7 +6,7 @@
 
 mod files;
 mod folders;
-mod routes;
+pub mod routes;
 mod service;
 pub mod wait;
 
@@ -239,6 +239,15 @@ impl Run {
             }
             Action::Certificate { site, hosts } => {
                 routes::certificate(&self.context, site, hosts).map_err(|m| Failure::new(target, m))?;
+                Ok(())
+            }
+            Action::Authority { hosts } => {
+                routes::authority(&self.context, hosts).map_err(|m| Failure::new(target, m))?;
+                Ok(())
+            }
+            Action::InstallCertificate { site, hosts, certificate, key } => {
+                routes::install(&self.context, site, hosts, (certificate, key))
+                    .map_err(|m| Failure::new(target, m))?;
                 Ok(())
             }
             Action::Routes => {

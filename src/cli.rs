@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::report::Color;
+
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
 #[derive(Debug, Parser)]
 #[command(name = "summoner", version, propagate_version = true, max_term_width = 100)]
@@ -21,17 +23,6 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 /// The verbs.

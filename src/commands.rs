@@ -76,3 +76,53 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Man(args) => shell::man(&args),
     }
 }
+
+/// The exit code of an error: the one place that maps them.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::engine::EngineError;
+    use crate::problem::Problems;
+    use crate::project::ProjectError;
+    use crate::state::StateError;
+    if let Some(error) = error.downcast_ref::<EngineError>() {
+        return match error {
+            EngineError::Absent { .. } | EngineError::TooOld { .. } => exit::ENGINE,
+            EngineError::PortTaken { .. } => exit::PORT,
+            _ => exit::FAILED,
+        };
+    }
+    let state = |error: &StateError| match error {
+        StateError::Locked(_) => exit::LOCKED,
+        _ => exit::FAILED,
+    };
+    if let Some(error) = error.downcast_ref::<StateError>() {
+        return state(error);
+    }
+    if let Some(error) = error.downcast_ref::<ProjectError>() {
+        return match error {
+            ProjectError::Problems(_) | ProjectError::Routes(_) => exit::USAGE,
+            ProjectError::SecretsLost { .. } => exit::REFUSED,
+            ProjectError::State(error) => state(error),
+        };
+    }
+    if error.is::<Problems>() || error.is::<world::UnknownMinion>() {
+        return exit::USAGE;
+    }
+    if error.is::<crate::plan::reconcile::Refusals>() {
+        return exit::REFUSED;
+    }
+    exit::FAILED
+}
+
+/// What to type next after an error, where its own text does not say so.
+#[must_use]
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    use crate::engine::EngineError;
+    use crate::project::ProjectError;
+    use crate::state::StateError;
+    error
+        .downcast_ref::<EngineError>()
+        .and_then(EngineError::hint)
+        .or_else(|| error.downcast_ref::<StateError>().and_then(StateError::hint))
+        .or_else(|| error.downcast_ref::<ProjectError>().and_then(ProjectError::hint))
+}

@@ -138,6 +138,22 @@ pub enum Action {
         /// Its host names.
         hosts: Vec<String>,
     },
+    /// Put the user's own certificate files in place for a site.
+    InstallCertificate {
+        /// The site.
+        site: String,
+        /// Its host names.
+        hosts: Vec<String>,
+        /// Chain, PEM.
+        certificate: PathBuf,
+        /// Key, PEM.
+        key: PathBuf,
+    },
+    /// Make a new internal CA.
+    Authority {
+        /// All names it must be able to certify.
+        hosts: Vec<String>,
+    },
     /// Check and switch to a new generation of the proxy's files.
     Routes,
     /// Make nginx read the generation that is already current.
@@ -160,6 +176,8 @@ impl Action {
             | Self::CreateFolder { .. }
             | Self::Pull { .. }
             | Self::Create
+            | Self::Authority { .. }
+            | Self::InstallCertificate { .. }
             | Self::Certificate { .. } => '+',
             Self::RemoveNetwork { .. } | Self::Remove { .. } | Self::Purge { .. } | Self::Forget => '-',
             _ => '~',
@@ -170,7 +188,10 @@ impl Action {
     #[must_use]
     pub fn verb(&self) -> &'static str {
         match self {
-            Self::CreateNetwork(_) | Self::CreateFolder { .. } | Self::Create => "create",
+            Self::CreateNetwork(_)
+            | Self::CreateFolder { .. }
+            | Self::Authority { .. }
+            | Self::Create => "create",
             Self::RemoveNetwork { .. } | Self::Remove { .. } => "remove",
             Self::WriteFiles => "write",
             Self::Pull { .. } => "pull",
@@ -182,6 +203,7 @@ impl Action {
             Self::Update { .. } => "update",
             Self::Connect { .. } => "connect",
             Self::Certificate { .. } => "issue",
+            Self::InstallCertificate { .. } => "install",
             Self::Routes => "switch",
             Self::Reload => "reload",
             Self::Purge { .. } => "delete",

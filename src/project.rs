@@ -19,7 +19,7 @@ use crate::plan::desired::{self, Context, Desired, Folder, Group, PROXY, Routes,
 use crate::plan::hash::{Hasher, sha256};
 use crate::problem::{Problem, Problems};
 use crate::proxy::{self, Settings, Site, SiteTls};
-use crate::render::{self, enrich};
+use crate::render;
 use crate::secret::Secret;
 use crate::state::secrets::Secrets;
 use crate::state::{Paths, Remembered, State, StateError};
@@ -194,8 +194,10 @@ impl Project {
                     folders: folders.iter().map(|f| f.path.clone()).collect(),
                 },
             );
-            let project = enrich::enrich(&output, &minion, instance, &self.environment);
-            let main = main_service(&minion, &project);
+            let project = render::enrich(&output, &minion, instance, &self.environment);
+            let main = render::main_service(&project, &minion)
+                .map(str::to_owned)
+                .or_else(|| project.services.keys().next().cloned());
             let group = self.group(&instance.name, &project, &parameters.secrets, &output.files, Some(&minion));
             let (mut group, compose) = match group {
                 Ok(done) => done,
@@ -246,7 +248,7 @@ impl Project {
         let mut lost = Vec::new();
         let env_file = dotenv::read(&self.paths.build(&instance.name).join(".env"));
         for name in &made {
-            let variable = parameters::variable(name);
+            let variable = parameters::env_name(name);
             let found = env_file
                 .get(&variable)
                 .cloned()
@@ -307,9 +309,7 @@ impl Project {
         let text = project.to_yaml();
         let file = format!(".summoner/build/{name}/compose.yml");
         // What runs is what the written file says, not what was in memory before.
-        let variables: BTreeMap<String, &str> =
-            secrets.iter().map(|(n, s)| (n.clone(), s.expose())).collect();
-        let parsed = compose::Project::parse(&file, &text, Some(&variables))?;
+        let parsed = compose::Project::parse(&file, &text, Some(secrets))?;
         let files_dir = self.paths.build_files(name).join(files_hash(files));
         let hasher = Hasher {
             key: &self.secrets.hash_key,
@@ -379,8 +379,19 @@ impl Project {
             .filter(|s| s.tls != SiteTls::Off)
             .map(|s| (s.name.clone(), s.hosts.clone()))
             .collect();
-        desired.routes = Some(Routes { files, hash, certificates });
-        let project = proxy::service::compose(&environment.proxy, &environment.project, &environment.domain, &self.paths, &desired.edge, &sites);
+        let own = match &environment.proxy.tls {
+            Tls::Files { certificate, key } => Some((certificate.clone(), key.clone())),
+            _ => None,
+        };
+        let domain = environment.domain.clone();
+        desired.routes = Some(Routes { files, hash, certificates, own, domain });
+        let project = proxy::container::compose(
+            &environment.proxy,
+            &format!("{PROXY}-{}", environment.domain.replace('.', "-")),
+            &environment.domain,
+            &self.paths.dir,
+            &desired.edge,
+        );
         let (group, compose) = self.group(PROXY, &project, &BTreeMap::new(), &BTreeMap::new(), None)?;
         desired.groups.push(group);
         rendered.push(Rendered {
@@ -447,23 +458,6 @@ fn folders(environment: &Environment, instance: &Instance, minion: &Minion) -> V
         mode: d.mode,
     });
     volumes.chain(databases).collect()
-}
-
-/// The exposed service, else the first that is no database, else the first.
-fn main_service(minion: &Minion, project: &compose::Project) -> Option<String> {
-    let manifest = &minion.manifest;
-    manifest
-        .expose
-        .first()
-        .map(|e| e.service.clone())
-        .or_else(|| {
-            project
-                .services
-                .keys()
-                .find(|s| !manifest.databases.iter().any(|d| d.service == **s))
-                .cloned()
-        })
-        .or_else(|| project.services.keys().next().cloned())
 }
 
 /// The value a running container has where the template says `${VARIABLE}`.

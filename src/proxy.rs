@@ -1,6 +1,7 @@
 //! The proxy: routes become nginx files (pure); generations are switched with a receipt.
 
 pub mod certificate;
+pub mod container;
 pub mod control;
 pub mod generation;
 pub mod internal_ca;

@@ -4,6 +4,8 @@
 //! text. Duplicate keys, foreign tags, several documents and texts that grow without measure by
 //! aliases are refused; merge keys (`<<`) work.
 
+#[cfg(test)]
+pub(crate) mod agreement;
 mod error;
 pub mod quantity;
 pub mod reader;

@@ -1,16 +1,20 @@
 //! The proxy's part of a plan: certificates, and the switch to new routes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::apply::{Context, Failure};
 use crate::engine::{ContainerSpec, EngineError, ExecSpec, RunState};
-use crate::plan::desired::{PROXY, Service, labels};
+use crate::plan::desired::{PROXY, Routes, Service, labels};
+use crate::proxy::certificate::check_files;
 use crate::proxy::control::{self, Live};
 use crate::proxy::generation::Generations;
+use crate::proxy::internal_ca::CertStore;
 use crate::proxy::switch::{self, ProxyEffects, ProxyError};
+use crate::state::Paths;
 
 /// How long nginx may take to serve new files: a reload takes 150 ms, a busy machine longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -100,17 +104,59 @@ impl ProxyEffects for Effects<'_> {
     }
 }
 
+/// The note in a generation of which certificates it was made for: with new certificates it is
+/// another generation, and nginx is made to read them.
+pub const CERTIFICATE_VERSIONS: &str = "certificates";
+
+/// The content of that note.
+#[must_use]
+pub fn versions(paths: &Paths, routes: &Routes) -> String {
+    CertStore::new(&paths.dir).versions(routes.certificates.keys().map(String::as_str))
+}
+
+/// Makes a new internal CA.
+pub(super) fn authority(context: &Context, hosts: &[String]) -> Result<(), String> {
+    let domain = context.desired.routes.as_ref().map_or("", |r| &r.domain);
+    CertStore::new(&context.paths.dir)
+        .make_ca(domain, hosts, context.clock.now())
+        .map_err(|e| e.to_string())
+}
+
+/// Issues a certificate of the internal CA.
+pub(super) fn certificate(context: &Context, site: &str, hosts: &[String]) -> Result<(), String> {
+    CertStore::new(&context.paths.dir)
+        .issue(site, hosts, context.clock.now())
+        .map(|_| ())
+        .map_err(|e| e.to_string())
+}
+
+/// Checks the user's own certificate and puts it in place.
+pub(super) fn install(
+    context: &Context,
+    site: &str,
+    hosts: &[String],
+    (certificate, key): (&Path, &Path),
+) -> Result<(), String> {
+    let read = |path: &Path| fs::read(path).map_err(|e| format!("failed to read `{}`: {e}", path.display()));
+    let (chain, private) = (read(certificate)?, read(key)?);
+    check_files(&chain, &private, hosts, context.clock.now())
+        .map_err(|e| format!("`{}` cannot serve `{site}`: {e}", certificate.display()))?;
+    CertStore::new(&context.paths.dir).install(site, &chain, &private).map(|_| ()).map_err(|e| e.to_string())
+}
+
 /// Switches to the desired routes; a running nginx confirms them, one that does not run yet has
 /// them tested in a container of its own.
 pub(super) async fn switch(context: &Context) -> Result<(), Box<Failure>> {
     let effects = Effects::new(context).await?;
     let Some(routes) = &context.desired.routes else { return Ok(()) };
     let generations = Generations::new(context.paths.proxy());
+    let mut files = routes.files.clone();
+    files.insert(CERTIFICATE_VERSIONS.to_owned(), versions(&context.paths, routes));
     if effects.running.is_some() {
-        switch::apply(&generations, &routes.files, &effects, PATIENCE).await.map_err(|e| failure(&e))?;
+        switch::apply(&generations, &files, &effects, PATIENCE).await.map_err(|e| failure(&e))?;
         return Ok(());
     }
-    let number = generations.write(&routes.files).map_err(|e| failure(&e.into()))?;
+    let number = generations.write(&files).map_err(|e| failure(&e.into()))?;
     if let Err(reason) = effects.test(&Generations::config_path(number)).await {
         let _ = generations.remove(number);
         return Err(failure(&switch::refusal(&reason)));

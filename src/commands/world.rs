@@ -1,17 +1,20 @@
 //! What most verbs begin with: the project, the engine, what shall be and what is.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use crate::apply::routes;
 use crate::clock::{Clock, SystemClock};
 use crate::commands::Session;
 use crate::engine::docker::Docker;
 use crate::engine::{Engine, EngineInfo};
 use crate::plan::observed::{FolderState, Generation, Observed};
+use crate::plan::desired::Routes;
 use crate::project::{Project, Wanted, observe};
-use crate::proxy::control;
+use crate::proxy::{control, nginx};
 use crate::proxy::generation::Generations;
 use crate::proxy::internal_ca::CertStore;
 
@@ -47,7 +50,7 @@ pub(super) async fn look(session: &Session, mut project: Project) -> Result<Worl
     let mut observed =
         observe::engine_side(engine.as_ref(), &environment.project, &environment.root).await?;
     let filled = |path: &std::path::Path| observe::folder(path) == Some(FolderState::Filled);
-    let wanted = project.render(&observed.containers, &filled)?;
+    let mut wanted = project.render(&observed.containers, &filled)?;
     session.report.redact(
         project
             .secrets
@@ -58,20 +61,43 @@ pub(super) async fn look(session: &Session, mut project: Project) -> Result<Worl
             .map(|s| s.expose().to_owned()),
     );
     observe::disk_side(&mut observed, &wanted.desired, &project.state, &project.paths);
-    if let Some(routes) = &wanted.desired.routes {
-        if let Some((number, hash)) = Generations::new(project.paths.proxy()).current()? {
-            let live = control::live(&project.paths.run()).await.map(|l| l.number);
-            observed.generation = Some(Generation { number, hash, live });
-        }
-        let store = CertStore::new(project.paths.certs());
-        let all: Vec<String> = routes.certificates.values().flatten().cloned().collect();
-        for (site, hosts) in &routes.certificates {
-            if let Some(cause) = store.needs(site, hosts, &all, SystemClock.now())? {
-                observed.certificates.insert(site.clone(), cause.to_string());
-            }
-        }
+    if let Some(routes) = &mut wanted.desired.routes {
+        proxy_side(&mut observed, routes, &project).await?;
     }
     Ok(World { project, engine, info, wanted, observed })
+}
+
+/// Adds the proxy's generation and the certificates that are due.
+async fn proxy_side(observed: &mut Observed, routes: &mut Routes, project: &Project) -> Result<()> {
+    if let Some((number, hash)) = Generations::new(project.paths.proxy()).current()? {
+        let live = control::live(&project.paths.run()).await.map(|l| l.number);
+        observed.generation = Some(Generation { number, hash, live });
+    }
+    let store = CertStore::new(&project.paths.dir);
+    let now = SystemClock.now();
+    let all: Vec<String> = routes.certificates.values().flatten().cloned().collect();
+    if routes.own.is_none() && !all.is_empty() {
+        observed.authority = store.ca_needs(&all, now).map(|c| c.to_string());
+    }
+    for (site, hosts) in &routes.certificates {
+        let cause = match (&routes.own, &observed.authority) {
+            (Some((certificate, _)), _) => {
+                let installed = project.paths.certs().join(site).join("current/fullchain.pem");
+                let same = fs::read(certificate).is_ok_and(|c| fs::read(installed).is_ok_and(|i| i == c));
+                (!same).then(|| format!("from `{}`", certificate.display()))
+            }
+            (None, Some(_)) => Some("new CA".to_owned()),
+            (None, None) => store.needs(site, hosts, now).map(|c| c.to_string()),
+        };
+        observed.certificates.extend(cause.map(|c| (site.clone(), c)));
+    }
+    // With new certificates to come the generation is another in any case.
+    if observed.certificates.is_empty() {
+        let note = routes::versions(&project.paths, routes);
+        routes.files.insert(routes::CERTIFICATE_VERSIONS.to_owned(), note);
+        routes.hash = nginx::content_hash(&routes.files);
+    }
+    Ok(())
 }
 
 /// The instances named on the command line as a scope; a name that is not there is an error.

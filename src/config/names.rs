@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::problem::{Position, Problem};
 use crate::yaml::Field;
 
 /// What is wrong with a text, and what to type instead.
@@ -23,25 +24,29 @@ fn complain<T>(message: impl Into<String>, hint: &str) -> Verdict<T> {
     })
 }
 
+impl Complaint {
+    /// The problem at `field`, or at its key when that is what is wrong.
+    #[must_use]
+    pub fn at(self, field: &Field<'_>, key: Option<Position>) -> Problem {
+        let mut problem = field.problem(self.message);
+        problem.position = key.or(problem.position);
+        problem.hint = self.hint;
+        problem
+    }
+}
+
 /// Reports a complaint at `field`.
 pub fn accept<T>(field: &Field<'_>, verdict: Verdict<T>) -> Option<T> {
-    match verdict {
-        Ok(value) => Some(value),
-        Err(Complaint {
-            message,
-            hint: None,
-        }) => {
-            field.fail(message);
-            None
-        }
-        Err(Complaint {
-            message,
-            hint: Some(hint),
-        }) => {
-            field.fail_with(message, hint);
-            None
-        }
-    }
+    verdict
+        .map_err(|complaint| field.push(complaint.at(field, None)))
+        .ok()
+}
+
+/// Reports a complaint at the key of `field`.
+pub fn accept_key<T>(field: &Field<'_>, key: Position, verdict: Verdict<T>) -> Option<T> {
+    verdict
+        .map_err(|complaint| field.push(complaint.at(field, Some(key))))
+        .ok()
 }
 
 /// Longest instance name: with a service in front and a domain behind, container names stay readable.

@@ -59,8 +59,12 @@ pub struct Routes {
     pub files: Files,
     /// Hash of their content.
     pub hash: String,
-    /// Sites and their hosts that need a certificate of the internal CA.
+    /// Sites and their hosts that need a certificate.
     pub certificates: BTreeMap<String, Vec<String>>,
+    /// The user's own certificate and key, instead of the internal CA.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// What the internal CA is made for.
+    pub domain: String,
 }
 
 /// A minion instance (or the proxy) as it shall be.

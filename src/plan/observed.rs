@@ -29,6 +29,8 @@ pub struct Observed {
     pub applied: BTreeMap<String, BTreeMap<String, Value>>,
     /// The proxy's current generation.
     pub generation: Option<Generation>,
+    /// Why the internal CA must be made anew, if it must.
+    pub authority: Option<String>,
     /// Certificates that must be issued, and why: `site -> cause`.
     pub certificates: BTreeMap<String, String>,
     /// What we remember.

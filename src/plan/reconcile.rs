@@ -277,19 +277,30 @@ fn files(group: &Group, observed: &Observed, builder: &mut Builder) {
 
 fn routes(desired: &Desired, observed: &Observed, builder: &mut Builder) {
     let Some(routes) = &desired.routes else { return };
-    for (site, hosts) in &routes.certificates {
-        if let Some(cause) = observed.certificates.get(site) {
-            builder.add(
-                format!("certificate:{site}"),
-                operation(
-                    format!("certificate/{site}"),
-                    site,
-                    Action::Certificate { site: site.clone(), hosts: hosts.clone() },
-                    format!("{} ({cause})", hosts.join(", ")),
-                ),
-                Vec::new(),
-            );
+    let all: Vec<String> = routes.certificates.values().flatten().cloned().collect();
+    if let Some(cause) = &observed.authority {
+        let mut op = operation("certificate/ca", PROXY, Action::Authority { hosts: all }, cause);
+        if observed.generation.is_some() {
+            op.interruption = Some("whoever trusted the old CA has to trust the new one".to_owned());
         }
+        builder.add("authority", op, Vec::new());
+    }
+    for (site, hosts) in &routes.certificates {
+        let Some(cause) = observed.certificates.get(site) else { continue };
+        let (site, hosts) = (site.clone(), hosts.clone());
+        let cause = format!("{} ({cause})", hosts.join(", "));
+        let key = format!("certificate:{site}");
+        let target = format!("certificate/{site}");
+        let action = match &routes.own {
+            Some((certificate, key)) => Action::InstallCertificate {
+                site: site.clone(),
+                hosts,
+                certificate: certificate.clone(),
+                key: key.clone(),
+            },
+            None => Action::Certificate { site: site.clone(), hosts },
+        };
+        builder.add(key, operation(target, &site, action, cause), vec![done("authority")]);
     }
     let issued: Vec<(String, Condition)> =
         routes.certificates.keys().map(|s| done(format!("certificate:{s}"))).collect();
@@ -298,21 +309,18 @@ fn routes(desired: &Desired, observed: &Observed, builder: &mut Builder) {
         issued.iter().cloned().chain(proxy_image).chain([done(format!("files:{PROXY}"))]).collect();
     match &observed.generation {
         Some(g) if g.hash == routes.hash => {
-            let renewed = routes.certificates.keys().any(|s| observed.certificates.contains_key(s));
-            let cause = match g.live {
-                Some(live) if live != g.number => {
-                    Some(format!("nginx runs generation {live}, current is {}", g.number))
-                }
-                Some(_) if renewed => Some("new certificates".to_owned()),
-                _ => None,
-            };
-            if let Some(cause) = cause {
+            if let Some(live) = g.live.filter(|live| *live != g.number) {
+                let cause = format!("nginx runs generation {live}, current is {}", g.number);
                 builder.add("routes", operation("proxy/routes", PROXY, Action::Reload, cause), after);
             }
         }
         other => {
             let cause = match other {
-                None => format!("{} sites", routes.files.len().saturating_sub(1)),
+                None => match routes.files.keys().filter(|f| f.starts_with("sites/")).count() {
+                    1 => "1 site".to_owned(),
+                    n => format!("{n} sites"),
+                },
+                Some(_) if !observed.certificates.is_empty() => "new certificates".to_owned(),
                 Some(_) => "routes changed".to_owned(),
             };
             let mut op = operation("proxy/routes", PROXY, Action::Routes, cause);

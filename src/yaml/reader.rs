@@ -34,6 +34,8 @@ pub struct MapReader<'a> {
     position: Position,
     path: String,
     known: Vec<&'static str>,
+    /// Not a mapping at all, and reported: nothing is missing in it.
+    broken: bool,
 }
 
 impl Reading {
@@ -126,7 +128,7 @@ impl<'a> MapReader<'a> {
     /// As [`Self::get`]; not being there is a problem.
     pub fn require(&mut self, key: &'static str) -> Option<Field<'a>> {
         let field = self.get(key);
-        if field.is_none() {
+        if field.is_none() && !self.broken {
             let place = self.entries.iter().find(|entry| entry.key == key);
             let position = place.map_or(self.position, |entry| entry.key_position);
             let message = match place {
@@ -207,6 +209,7 @@ impl<'a> MapReader<'a> {
         let there: Vec<_> = there.collect();
         match there.as_slice() {
             [(key, _)] => return Some(key),
+            [] if self.broken => {}
             [] => self.fail(format!("one of {} is missing", names(keys, "or"))),
             [(first, _), (second, position), ..] => self.reading.push(self.reading.problem(
                 Some(*position),
@@ -440,6 +443,7 @@ impl<'a> Field<'a> {
             position: self.node.position,
             path: self.path.clone(),
             known: Vec::new(),
+            broken: !matches!(self.node.value, Value::Mapping(_) | Value::Null),
         }
     }
 

@@ -41,7 +41,7 @@ networks:
 /// A group from a Compose text; `${DB_PASSWORD}` is a secret.
 pub fn group(name: &str, text: &str) -> Group {
     let password = Secret::new("tr0ub4dor");
-    let variables = BTreeMap::from([("DB_PASSWORD".to_owned(), password.expose())]);
+    let variables = BTreeMap::from([("DB_PASSWORD".to_owned(), password.clone())]);
     let project = compose::Project::parse("compose.yml", text, Some(&variables)).expect("a good file");
     let files = BTreeMap::new();
     let key = Secret::new("key");
