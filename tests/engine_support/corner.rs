@@ -39,9 +39,9 @@ impl Corner {
             sweep();
         });
         let name = format!(
-            "{PREFIX}{}-{:08x}",
-            std::process::id(),
-            rand::random::<u32>()
+            "{PREFIX}{:08x}-{}",
+            rand::random::<u32>(),
+            std::process::id()
         );
         let mut locks = Vec::new();
         let ports = [(); 2].map(|()| port(&mut locks));
