@@ -99,11 +99,10 @@ async fn carry_out(
 
     let (cancel, cancelled) = watch::channel(false);
     let listening = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            cancel.send_replace(true);
-            // Held until the end: a dropped sender would look like no cancellation at all.
-            std::future::pending::<()>().await;
-        }
+        interrupted().await;
+        cancel.send_replace(true);
+        // Held until the end: a dropped sender would look like no cancellation at all.
+        std::future::pending::<()>().await;
     });
     let report = Arc::clone(&session.report);
     let context = apply::Context {
@@ -132,17 +131,15 @@ async fn carry_out(
             .collect();
         remembered.filled.extend(filled);
     }
+    // Told before anything else can go wrong.
+    tell(session, &outcome);
     project.state.save(&project.paths)?;
     drop(lock);
-
-    tell(session, &outcome);
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
     let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope).await? } else { Vec::new() };
-    for line in &unwell {
-        report.fail(line);
-    }
+    unwell.iter().for_each(|failure| tell_failure(session, failure));
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
         (None, true) => exit::OK,
@@ -151,13 +148,26 @@ async fn carry_out(
     })
 }
 
+/// Comes back when the user types Ctrl-C, or the system wants us to end: both give an update the
+/// time to put the old container back.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return drop(tokio::signal::ctrl_c().await);
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 /// Containers that run but are not well, whether we touched them or not.
 async fn unwell(
     engine: &Arc<dyn crate::engine::Engine>,
     desired: &crate::plan::desired::Desired,
     scope: Option<&BTreeSet<String>>,
-) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
+) -> Result<Vec<Failure>> {
+    let mut failures = Vec::new();
     let services = desired
         .groups
         .iter()
@@ -168,36 +178,41 @@ async fn unwell(
         let how = match seen {
             Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
             Ok(c) if c.state == RunState::Restarting => "restarts over and over",
+            // Between two crashes it runs for a moment.
+            Ok(c) if c.health == Health::Starting && c.restarts >= apply::wait::RESTARTS => "restarts over and over",
             Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
             _ => continue,
         };
-        lines.push(format!(
-            "{}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
-            service.target(),
-            service.name,
-            service.minion
-        ));
+        failures.push(Failure {
+            target: service.target(),
+            message: format!("the container `{}` {how}", service.name),
+            hint: Some(format!("see more with `summoner logs {}`", service.minion)),
+            log: apply::wait::log_tail(engine.as_ref(), &service.name).await,
+            code: None,
+        });
     }
-    Ok(lines)
+    Ok(failures)
 }
 
 /// Failures with their logs, and what was left out because of them.
 pub(super) fn tell(session: &Session, outcome: &Outcome) {
     let report = &session.report;
-    for failure in &outcome.failures {
-        let mut text = format!("{}: {}", failure.target, failure.message);
-        for line in &failure.log {
-            text.push_str("\n  | ");
-            text.push_str(line);
-        }
-        report.fail(&with_hint(&text, failure.hint.as_deref()));
-    }
+    outcome.failures.iter().for_each(|failure| tell_failure(session, failure));
     if !outcome.skipped.is_empty() && !outcome.interrupted {
         report.note(&format!("not begun, since something before them failed: {}", outcome.skipped.join(", ")));
     }
     if outcome.interrupted {
         report.fail("interrupted; what was begun is in a state that the next run finishes\n  hint: `summoner up` goes on from here");
     }
+}
+
+fn tell_failure(session: &Session, failure: &Failure) {
+    let mut text = format!("{}: {}", failure.target, failure.message);
+    for line in &failure.log {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    session.report.fail(&with_hint(&text, failure.hint.as_deref()));
 }
 
 fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendered], scope: Option<&BTreeSet<String>>) {
