@@ -109,7 +109,7 @@ fn parameters_used(minion: &Minion) -> Vec<Problem> {
     for (file, content) in minion
         .files
         .iter()
-        .filter(|(file, _)| file.ends_with(".j2"))
+        .filter(|(file, _)| file.strip_suffix(".j2").is_some())
     {
         used.extend(names(minion, file, &String::from_utf8_lossy(content)));
     }

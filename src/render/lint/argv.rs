@@ -34,7 +34,10 @@ pub(super) fn check(service: &Service) -> Vec<(&'static str, String)> {
         for word in words {
             // Everything that is still a variable here is a secret: nothing else is left to put in.
             for name in interpolate::names(word).unwrap_or_default() {
-                found.push((key, format!("the secret `{name}` would be an argument, which everybody on the machine can read")));
+                let message = format!(
+                    "the secret `{name}` would be an argument, which everybody on the machine can read"
+                );
+                found.push((key, message));
             }
         }
         // A shell's line is one word of ours.
