@@ -79,6 +79,14 @@ fn short_and_long_forms_mean_the_same() {
             "volumes: [{type: tmpfs, target: /tmp, tmpfs: {size: 1k, mode: 01777}}]",
         ),
         (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: 1023}}]",
+            "tmpfs: ['/t:mode=1777']",
+        ),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: '700'}}]",
+            "tmpfs: ['/t:mode=700']",
+        ),
+        (
             "ports: ['8080:80']",
             "ports: [{published: '8080', target: 80}]",
         ),
