@@ -3,6 +3,7 @@
 
 pub mod docker;
 pub mod fake;
+mod hint;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -176,6 +177,8 @@ pub struct Container {
     pub networks: BTreeMap<String, Endpoint>,
     /// Host ports it publishes.
     pub ports: Vec<u16>,
+    /// Seconds between its stop signal and the kill, if it was made with its own.
+    pub stop_timeout: Option<u64>,
     /// Pid of its first process on the host, 0 when it does not run.
     pub pid: u32,
 }
@@ -244,6 +247,10 @@ pub struct NetworkSpec {
 }
 
 /// A container to make: everything that is sent to the engine, and what its hash is made of.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent switches of the engine"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub struct ContainerSpec {
     /// Image reference.
@@ -452,11 +459,16 @@ pub trait Engine: Send + Sync {
     /// Gives it another name.
     async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError>;
     /// Sets memory (bytes), CPU limit and restart policy of a container as it is, running or not.
+    /// A limit can be changed or given, not lifted: that is an error, the container has to be made anew.
     async fn update(&self, id: &str, spec: &ContainerSpec) -> Result<(), EngineError>;
     /// Waits until it does not run; its exit code.
     async fn wait(&self, id: &str) -> Result<i64, EngineError>;
     /// Lines of its log.
-    fn logs(&self, id: &str, options: LogOptions) -> BoxStream<'static, Result<LogLine, EngineError>>;
+    fn logs(
+        &self,
+        id: &str,
+        options: LogOptions,
+    ) -> BoxStream<'static, Result<LogLine, EngineError>>;
     /// Runs a command in it to the end; stdin is empty. Output over 16 MiB is an error.
     async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecOutput, EngineError>;
     /// Runs a command in it connected to our own stdin, stdout, stderr; its exit code.
@@ -473,12 +485,60 @@ pub trait Engine: Send + Sync {
     /// Removes a network by id. Removing what is gone is no error.
     async fn remove_network(&self, id: &str) -> Result<(), EngineError>;
     /// Joins a container to a network (name or id).
-    async fn connect(&self, network: &str, container: &str, endpoint: &EndpointSpec) -> Result<(), EngineError>;
+    async fn connect(
+        &self,
+        network: &str,
+        container: &str,
+        endpoint: &EndpointSpec,
+    ) -> Result<(), EngineError>;
     /// Takes a container out of a network.
     async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError>;
 
     /// All images.
     async fn images(&self) -> Result<Vec<Image>, EngineError>;
+    /// One image by reference, id or digest, understood as the engine understands it.
+    async fn image(&self, reference: &str) -> Result<Image, EngineError> {
+        let tagged = with_tag(reference);
+        self.images()
+            .await?
+            .into_iter()
+            .find(|image| {
+                image.id == reference
+                    || image.tags.contains(&tagged)
+                    || image.digests.contains(&tagged)
+            })
+            .ok_or_else(|| EngineError::NotFound {
+                kind: "image",
+                name: reference.to_owned(),
+            })
+    }
     /// Pulls an image and tells how it goes.
     async fn pull(&self, image: &str, events: &dyn Events) -> Result<(), EngineError>;
+}
+
+/// The reference with `:latest` where it has neither a tag nor a digest.
+#[must_use]
+pub fn with_tag(reference: &str) -> String {
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    if name.contains([':', '@']) {
+        reference.to_owned()
+    } else {
+        format!("{reference}:latest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tag_is_latest_and_a_port_is_no_tag() {
+        assert_eq!(with_tag("nginx"), "nginx:latest");
+        assert_eq!(with_tag("nginx:1.30"), "nginx:1.30");
+        assert_eq!(
+            with_tag("127.0.0.1:5000/blog"),
+            "127.0.0.1:5000/blog:latest"
+        );
+        assert_eq!(with_tag("blog@sha256:00"), "blog@sha256:00");
+    }
 }

@@ -29,6 +29,8 @@ $wgSessionCacheType = CACHE_DB;
 if ( getenv( 'MEDIAWIKI_PRIVATE' ) === '1' ) {
 	$wgGroupPermissions['*']['read'] = false;
 	$wgGroupPermissions['*']['edit'] = false;
+	# Files go the way of the pages: only to who is signed in. Apache refuses the direct way.
+	$wgUploadPath = '/img_auth.php';
 }
 if ( getenv( 'MEDIAWIKI_SIGN_UP' ) !== '1' ) {
 	$wgGroupPermissions['*']['createaccount'] = false;

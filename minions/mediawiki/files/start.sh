@@ -23,7 +23,7 @@ if ! has_pgsql; then
         docker-php-ext-enable pgsql
     fi
     if ! has_pgsql; then
-        say "building the PostgreSQL driver of PHP, once"
+        say "building the PostgreSQL driver of PHP, once; this needs the network and a minute or two"
         rm -rf "$kept" "$extensions/pgsql.so" /usr/local/lib/libpq.so.5
         apt-get update -qq
         apt-get install -qq -y --no-install-recommends libpq-dev >/dev/null
@@ -57,8 +57,14 @@ maintenance() {
 
 version=$(sed -n "s/^define( 'MW_VERSION', '\(.*\)' );.*/\1/p" includes/Defines.php)
 
+# There while an installation is under way. Found at the start, it tells of one that was cut off.
+installing="$config/installing"
+cut_off=no
+if [ -e "$installing" ]; then cut_off=yes; fi
+
 if [ ! -s "$config/LocalSettings.php" ]; then
     say "installing MediaWiki $version"
+    as_web touch "$installing"
     # Passwords reach the installer by files in memory, never as arguments.
     secrets=$(mktemp -d -p /dev/shm)
     trap 'rm -rf "$secrets"' EXIT
@@ -68,32 +74,38 @@ if [ ! -s "$config/LocalSettings.php" ]; then
 
     # Bundled extensions that need no program and no service beside them.
     wanted=
-    for name in CategoryTree Cite CiteThisPage ImageMap InputBox Interwiki Nuke ParserFunctions TemplateData WikiEditor; do
+    for name in CategoryTree Cite CiteThisPage ImageMap InputBox Interwiki Nuke ParserFunctions TemplateData \
+        VisualEditor WikiEditor; do
         [ -f "extensions/$name/extension.json" ] && wanted="$wanted,$name"
     done
 
     # The settings appear under their name only when everything went well.
-    fresh=$(as_web mktemp -d -p "$config")
+    rm -rf "$config"/install.*
+    fresh=$(as_web mktemp -d "$config/install.XXXXXX")
     maintenance install \
         --dbtype postgres --dbserver "$MEDIAWIKI_DB_HOST" --dbport 5432 \
         --dbname "$MEDIAWIKI_DB_NAME" --dbuser "$MEDIAWIKI_DB_USER" --dbpassfile "$secrets/db" \
         --server "$MEDIAWIKI_URL" --scriptpath "" --lang "$MEDIAWIKI_LANGUAGE" \
-        --with-extensions="${wanted#,}" --confpath "$fresh" --passfile "$secrets/admin" \
+        --extensions "${wanted#,}" --confpath "$fresh" --passfile "$secrets/admin" \
         "$MEDIAWIKI_NAME" "$MEDIAWIKI_ADMIN_USER"
+    rm -rf "$secrets"
+    trap - EXIT
+
+    # The password stays in the environment.
+    sed -i '/^\$wgDBpassword = /d' "$fresh/LocalSettings.php"
     cat >>"$fresh/LocalSettings.php" <<'EOF'
 
-# What config.yml says: address, name, database, who may read.
+# What config.yml says: address, name, database and its password, who may read.
 if ( is_file( '/summoner/settings.php' ) ) {
 	require '/summoner/settings.php';
 }
 
 # Your own settings go below this line. They have the last word.
 EOF
+    chmod 0640 "$fresh/LocalSettings.php"
+    as_web sh -c 'echo "$1" >"$2"' - "$version" "$config/version"
     as_web mv "$fresh/LocalSettings.php" "$config/LocalSettings.php"
     as_web rmdir "$fresh"
-    as_web sh -c 'echo "$1" >"$2"' - "$version" "$config/version"
-    rm -rf "$secrets"
-    trap - EXIT
 fi
 
 ln -sfn "$config/LocalSettings.php" LocalSettings.php
@@ -103,5 +115,19 @@ if [ "$(cat "$config/version" 2>/dev/null)" != "$version" ]; then
     maintenance update --quick
     as_web sh -c 'echo "$1" >"$2"' - "$version" "$config/version"
 fi
+
+# The installer makes the administrator in several steps, and skips one that it finds half made.
+if [ $cut_off = yes ]; then
+    say "finishing the administrator's account"
+    maintenance eval >/dev/null <<'EOF'
+$services = MediaWiki\MediaWikiServices::getInstance();
+$admin = $services->getUserFactory()->newFromName( getenv( 'MEDIAWIKI_ADMIN_USER' ) );
+$admin->isRegistered() || $admin->addToDatabase();
+$new = [ 'username' => $admin->getName(), 'password' => getenv( 'MEDIAWIKI_ADMIN_PASSWORD' ) ];
+$admin->changeAuthenticationData( $new + [ 'retype' => $new['password'] ] );
+foreach ( [ 'sysop', 'bureaucrat', 'interface-admin' ] as $group ) { $services->getUserGroupManager()->addUserToGroup( $admin, $group ); }
+EOF
+fi
+rm -f "$installing"
 
 exec apache2-foreground

@@ -20,7 +20,7 @@ fill() {
   done
   local owner=()
   [ "$uid" != 0 ] || owner=(--owner "$user" --group "$group")
-  tar -C "$source" "${owner[@]}" "${keep[@]}" -cf - . | tar --skip-old-files --no-overwrite-dir -xf -
+  tar -C "$source" "${owner[@]}" "${keep[@]}" -cf - . | tar --skip-old-files -xf -
   note "Complete! WordPress has been successfully copied to $PWD"
 }
 

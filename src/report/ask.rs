@@ -1,0 +1,51 @@
+//! Questions, when there is somebody to ask.
+
+use dialoguer::console::Term;
+use dialoguer::{Confirm, Input};
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Standard input or standard error is no terminal.
+    #[error("cannot ask without a terminal: {question}\n  hint: add `{flag}` to answer in advance")]
+    NoTerminal {
+        /// What would have been asked.
+        question: String,
+        /// What answers it on the command line.
+        flag: String,
+    },
+    /// The terminal went away, or the question was broken off.
+    #[error("the question was not answered: {0}")]
+    Unanswered(#[from] dialoguer::Error),
+}
+
+/// Yes or no; no by default.
+pub(super) fn confirm(interactive: bool, question: &str) -> Result<bool, AskError> {
+    if !interactive {
+        return Err(AskError::NoTerminal {
+            question: question.to_owned(),
+            flag: "--yes".to_owned(),
+        });
+    }
+    // `None` is escape or `q`: no.
+    let answer = Confirm::new()
+        .with_prompt(question)
+        .default(false)
+        .interact_on_opt(&Term::stderr())?;
+    Ok(answer.unwrap_or(false))
+}
+
+/// A name to be typed; an empty answer is a no.
+pub(super) fn name(interactive: bool, question: &str, expected: &str) -> Result<bool, AskError> {
+    if !interactive {
+        return Err(AskError::NoTerminal {
+            question: question.to_owned(),
+            flag: format!("--yes-purge {expected}"),
+        });
+    }
+    let answer: String = Input::new()
+        .with_prompt(question)
+        .allow_empty(true)
+        .interact_text_on(&Term::stderr())?;
+    Ok(answer.trim() == expected)
+}
