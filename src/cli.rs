@@ -1,1 +1,247 @@
-//! To be written.
+//! What can be typed. Types only, no behaviour.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use crate::report::Color;
+
+/// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
+#[derive(Debug, Parser)]
+#[command(name = "summoner", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start here: write a config.yml (see config.example.yml), then `summoner check`, `summoner plan`, `summoner up`.")]
+pub struct Cli {
+    /// Work in this folder, as if started there
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// The configuration
+    #[arg(long = "file", value_name = "FILE", default_value = "config.yml", global = true)]
+    pub file: PathBuf,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    pub color: Color,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check config.yml and every minion it uses; needs no engine
+    Check,
+    /// Show what `up` would do, and why
+    Plan(PlanArgs),
+    /// Make everything run as config.yml says
+    Up(UpArgs),
+    /// Stop and remove minions; their data stays
+    Down(DownArgs),
+    /// Show what runs, how it is, and where to reach it
+    Status(StatusArgs),
+    /// Show logs of minions
+    Logs(LogsArgs),
+    /// Run a command in a running container
+    Exec(ExecArgs),
+    /// Run a command in a container of its own, removed afterwards
+    Run(ExecArgs),
+    /// Restart the containers of minions
+    Restart(RestartArgs),
+    /// Print the Compose files that would run; secrets stay `${NAME}`
+    Render(RenderArgs),
+    /// Look into the catalogue
+    Minion(MinionArgs),
+    /// Print the JSON Schema of config.yml or minion.yml
+    Schema(SchemaArgs),
+    /// Check engine, ports, memory, disk, kernel settings and our own files
+    Doctor(DoctorArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Write man pages into a folder
+    #[command(hide = true)]
+    Man(ManArgs),
+}
+
+/// Of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Only these minions
+    #[arg(value_name = "MINION")]
+    pub minions: Vec<String>,
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 0 when there is nothing to do, 2 when there are changes, 1 on any error
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// Of `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Only these minions (the proxy always)
+    #[arg(value_name = "MINION")]
+    pub minions: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only show the plan
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Seconds a container may take until it is healthy
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub wait_timeout: u64,
+}
+
+/// Of `down`.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Only these minions; default all, and the proxy
+    #[arg(value_name = "MINION")]
+    pub minions: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only show the plan
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete the data of the named minions too; asks for each name
+    #[arg(long, requires = "minions")]
+    pub purge: bool,
+    /// Delete the data of this minion too, without asking
+    #[arg(long, value_name = "MINION")]
+    pub yes_purge: Vec<String>,
+}
+
+/// Of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only these minions
+    #[arg(value_name = "MINION")]
+    pub minions: Vec<String>,
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Minions, or `minion/service`; default all
+    #[arg(value_name = "MINION")]
+    pub minions: Vec<String>,
+    /// Stay and show new lines
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last lines of each container
+    #[arg(short = 'n', long, value_name = "LINES", default_value_t = 100)]
+    pub tail: u64,
+    /// The time before each line
+    #[arg(short, long)]
+    pub timestamps: bool,
+}
+
+/// Of `exec` and `run`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// Minion, or `minion/service`; default its main service
+    #[arg(value_name = "MINION")]
+    pub target: String,
+    /// As this user
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// No terminal, even when there is one
+    #[arg(short = 'T', long)]
+    pub no_tty: bool,
+    /// Command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// Of `restart`.
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// Minions, or `minion/service`; default all
+    #[arg(value_name = "MINION")]
+    pub minions: Vec<String>,
+    /// Seconds a container may take until it is healthy
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub wait_timeout: u64,
+}
+
+/// Of `render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// Only this minion; default all, as one YAML document each
+    #[arg(value_name = "MINION")]
+    pub minion: Option<String>,
+}
+
+/// Of `minion`.
+#[derive(Debug, Args)]
+pub struct MinionArgs {
+    /// What to look at
+    #[command(subcommand)]
+    pub command: MinionCommand,
+}
+
+/// Of `minion`.
+#[derive(Debug, Subcommand)]
+pub enum MinionCommand {
+    /// List the catalogue
+    List {
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a minion: what it is, needs, keeps, and its parameters
+    Show {
+        /// Its name
+        name: String,
+        /// One JSON document on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check minions by rendering them with defaults and with every parameter
+    Lint {
+        /// Names, or folders that hold a minion.yml; default all
+        names: Vec<String>,
+    },
+}
+
+/// Of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Which file
+    pub of: SchemaOf,
+}
+
+/// A file that has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// config.yml
+    Config,
+    /// minion.yml
+    Minion,
+}
+
+/// Of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where to write them
+    pub folder: PathBuf,
+}

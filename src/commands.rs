@@ -1,1 +1,128 @@
-//! To be written.
+//! One file a verb: it orchestrates, and decides nothing.
+
+mod check;
+mod containers;
+mod doctor;
+mod down;
+mod minion;
+mod plan;
+mod render;
+mod shell;
+mod status;
+mod up;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::report::Report;
+
+/// Exit codes, the same for every verb.
+pub mod exit {
+    /// Well.
+    pub const OK: u8 = 0;
+    /// Failed, nothing was done.
+    pub const FAILED: u8 = 1;
+    /// Wrong usage or configuration.
+    pub const USAGE: u8 = 2;
+    /// Part of it failed.
+    pub const PARTIAL: u8 = 3;
+    /// Refused, to keep something safe.
+    pub const REFUSED: u8 = 5;
+    /// Another run holds the lock.
+    pub const LOCKED: u8 = 11;
+    /// No engine, or one that is too old.
+    pub const ENGINE: u8 = 13;
+    /// A port is taken.
+    pub const PORT: u8 = 14;
+    /// Interrupted.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// What every verb gets.
+#[derive(Clone)]
+pub struct Session {
+    /// `config.yml` as the user named it, below `--directory`.
+    pub file: PathBuf,
+    /// The only place that prints.
+    pub report: Arc<Report>,
+}
+
+/// Runs a verb; its exit code.
+pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
+    let file = match &cli.directory {
+        Some(directory) => directory.join(&cli.file),
+        None => cli.file.clone(),
+    };
+    let session = Session { file, report };
+    match cli.command {
+        Command::Check => check::run(&session),
+        Command::Plan(args) => plan::run(&session, &args).await,
+        Command::Up(args) => up::run(&session, &args).await,
+        Command::Down(args) => down::run(&session, &args).await,
+        Command::Status(args) => status::run(&session, &args).await,
+        Command::Logs(args) => containers::logs(&session, &args).await,
+        Command::Exec(args) => containers::exec(&session, &args).await,
+        Command::Run(args) => containers::one_off(&session, &args).await,
+        Command::Restart(args) => containers::restart(&session, &args).await,
+        Command::Render(args) => render::run(&session, &args),
+        Command::Minion(args) => minion::run(&session, &args),
+        Command::Schema(args) => shell::schema(&session, &args),
+        Command::Doctor(args) => doctor::run(&session, &args).await,
+        Command::Completions(args) => shell::completions(&session, &args),
+        Command::Man(args) => shell::man(&args),
+    }
+}
+
+/// The exit code of an error: the one place that maps them.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::engine::EngineError;
+    use crate::problem::Problems;
+    use crate::project::ProjectError;
+    use crate::state::StateError;
+    if let Some(error) = error.downcast_ref::<EngineError>() {
+        return match error {
+            EngineError::Absent { .. } | EngineError::TooOld { .. } => exit::ENGINE,
+            EngineError::PortTaken { .. } => exit::PORT,
+            _ => exit::FAILED,
+        };
+    }
+    let state = |error: &StateError| match error {
+        StateError::Locked(_) => exit::LOCKED,
+        _ => exit::FAILED,
+    };
+    if let Some(error) = error.downcast_ref::<StateError>() {
+        return state(error);
+    }
+    if let Some(error) = error.downcast_ref::<ProjectError>() {
+        return match error {
+            ProjectError::Problems(_) | ProjectError::Routes(_) => exit::USAGE,
+            ProjectError::SecretsLost { .. } => exit::REFUSED,
+            ProjectError::State(error) => state(error),
+        };
+    }
+    if error.is::<Problems>() || error.is::<world::UnknownMinion>() {
+        return exit::USAGE;
+    }
+    if error.is::<crate::plan::reconcile::Refusals>() {
+        return exit::REFUSED;
+    }
+    exit::FAILED
+}
+
+/// What to type next after an error, where its own text does not say so.
+#[must_use]
+pub fn hint(error: &anyhow::Error) -> Option<String> {
+    use crate::engine::EngineError;
+    use crate::project::ProjectError;
+    use crate::state::StateError;
+    error
+        .downcast_ref::<EngineError>()
+        .and_then(EngineError::hint)
+        .or_else(|| error.downcast_ref::<StateError>().and_then(StateError::hint))
+        .or_else(|| error.downcast_ref::<ProjectError>().and_then(ProjectError::hint))
+}

@@ -4,8 +4,24 @@
 //! know with a path and a line; [`Project::to_yaml`] writes the long forms, valid for
 //! `docker compose`. The supported keys are listed in `docs/compose.md`.
 
+pub mod duration;
+mod emit;
+mod healthcheck;
+pub mod interpolate;
+mod keys;
+mod mounts;
+mod order;
+mod ports;
+mod project;
+mod reader;
+mod service;
+mod words;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::problem::Problems;
+use crate::secret::Secret;
 
 /// A Compose project.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +34,45 @@ pub struct Project {
     pub networks: BTreeMap<String, Network>,
     /// Named volumes by key.
     pub volumes: BTreeMap<String, Volume>,
+}
+
+impl Project {
+    /// Reads a Compose file. `file` is its name in problems.
+    ///
+    /// Without `variables` this is the raw model: texts keep `${NAME}` as written. With them, every
+    /// variable gets its value by Compose's rules; one that has no value and no default is a problem.
+    pub fn parse(
+        file: &str,
+        text: &str,
+        variables: Option<&BTreeMap<String, Secret>>,
+    ) -> Result<Self, Problems> {
+        project::parse(file, text, variables)
+    }
+
+    /// The file in its long form, in an order of its own that depends on nothing but the project.
+    ///
+    /// Meant for the raw model, where a `$` is written as it stands: what reads it puts the values in.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        emit::write(self)
+    }
+}
+
+/// Supported keys by where they stand: at the top, in a service, its healthcheck and logging, in a
+/// network and a volume of the project. They are the tables the reader itself works by.
+#[must_use]
+pub fn supported_keys() -> Vec<(&'static str, Vec<&'static str>)> {
+    fn names<T>(table: &[(&'static str, T)]) -> Vec<&'static str> {
+        table.iter().map(|(name, _)| *name).collect()
+    }
+    vec![
+        ("top", names(project::TOP)),
+        ("service", names(service::KEYS)),
+        ("healthcheck", names(healthcheck::KEYS)),
+        ("logging", names(service::LOGGING)),
+        ("network", names(project::NETWORK)),
+        ("volume", names(project::VOLUME)),
+    ]
 }
 
 /// A service.
@@ -98,6 +153,18 @@ pub enum Condition {
     Healthy,
     /// `service_completed_successfully`.
     Completed,
+}
+
+impl Condition {
+    /// Its name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Started => "service_started",
+            Self::Healthy => "service_healthy",
+            Self::Completed => "service_completed_successfully",
+        }
+    }
 }
 
 /// A mount of a service.

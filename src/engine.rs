@@ -177,6 +177,8 @@ pub struct Container {
     pub networks: BTreeMap<String, Endpoint>,
     /// Host ports it publishes.
     pub ports: Vec<u16>,
+    /// Seconds between its stop signal and the kill, if it was made with its own.
+    pub stop_timeout: Option<u64>,
     /// Pid of its first process on the host, 0 when it does not run.
     pub pid: u32,
 }

@@ -17,13 +17,18 @@ pub mod config;
 pub mod minion;
 pub mod render;
 
-// What shall be, what is, and the difference.
+// The engine's door, the state we keep, the proxy: what the plan speaks of.
+pub mod engine;
 pub mod proxy;
+pub mod state;
+
+// What shall be, what is, and the difference.
 pub mod plan;
 
-// The only places that change anything.
-pub mod engine;
-pub mod state;
+// From config.yml to what shall be, and the look at what is.
+pub mod project;
+
+// The only place that changes anything.
 pub mod apply;
 
 // What the user sees.

@@ -3,10 +3,12 @@
 pub mod catalog;
 pub mod manifest;
 pub mod parameters;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use catalog::Catalog;
 pub use manifest::Manifest;
 
 /// A minion of the catalogue: its manifest and the texts of its folder.
@@ -43,4 +45,10 @@ impl Minion {
             Origin::Folder(folder) => folder.join(name).display().to_string(),
         }
     }
+}
+
+/// JSON Schema of `minion.yml`, for editors.
+#[must_use]
+pub fn schema() -> &'static str {
+    include_str!("../schemas/minion.json")
 }

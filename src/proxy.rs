@@ -1,8 +1,16 @@
 //! The proxy: routes become nginx files (pure); generations are switched with a receipt.
 
+pub mod certificate;
+pub mod container;
+pub mod control;
 pub mod generation;
 pub mod internal_ca;
 pub mod nginx;
+pub mod switch;
+mod validate;
+mod versioned;
+
+pub use validate::Refusal;
 
 /// What one minion instance shows to the world.
 #[derive(Debug, Clone, PartialEq, Eq)]

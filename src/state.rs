@@ -1,1 +1,227 @@
-//! To be written.
+//! `.summoner/`: what we remember beside `config.yml`. Losing it loses no user data: containers
+//! carry labels enough to adopt what runs. Format versions are checked: an older binary refuses
+//! what a newer one wrote.
+
+pub mod lock;
+pub mod secrets;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+
+/// Version of the format of the whole folder.
+pub const FORMAT: u32 = 1;
+
+/// What went wrong with the state folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Written by a newer Summoner.
+    #[error("`{}` has format {found}, this summoner knows {FORMAT}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Not what we wrote.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Another run holds the lock.
+    #[error("another summoner works on this project: {0}")]
+    Locked(String),
+}
+
+impl StateError {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(_) => None,
+            Self::Newer { .. } => Some("use the newer summoner, `summoner --version` tells which one this is".into()),
+            Self::Damaged { path, .. } => Some(format!(
+                "put it back from a backup, or move it away and run `summoner plan`: `mv {0} {0}.damaged`",
+                path.display()
+            )),
+            Self::Locked(_) => Some("wait until it is done, or end that process".into()),
+        }
+    }
+}
+
+/// Places in the state folder.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `.summoner/` itself, absolute.
+    pub dir: PathBuf,
+}
+
+impl Paths {
+    /// The state folder of a project root.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { dir: root.join(".summoner") }
+    }
+
+    /// Rendered files of an instance, as last applied.
+    #[must_use]
+    pub fn build(&self, instance: &str) -> PathBuf {
+        self.dir.join("build").join(instance)
+    }
+
+    /// Extra files of an instance, mounted into its containers.
+    #[must_use]
+    pub fn build_files(&self, instance: &str) -> PathBuf {
+        self.build(instance).join("files")
+    }
+
+    /// Generations of the proxy.
+    #[must_use]
+    pub fn proxy(&self) -> PathBuf {
+        self.dir.join("proxy")
+    }
+
+    /// Certificates.
+    #[must_use]
+    pub fn certs(&self) -> PathBuf {
+        self.dir.join("certs")
+    }
+
+    /// Answers to ACME challenges.
+    #[must_use]
+    pub fn webroot(&self) -> PathBuf {
+        self.dir.join("acme").join("webroot")
+    }
+
+    /// The proxy's control socket and pid file.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// `state.json`.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+
+    /// Makes the folders that are mounted into the proxy, and the state folder (0700).
+    pub fn create(&self) -> Result<(), FileError> {
+        files::create_folder(&self.dir, 0o700)?;
+        // Their own modes are open: nginx's workers are another user, and the folder above keeps
+        // everybody else on the host out.
+        for folder in [self.proxy(), self.certs(), self.webroot(), self.run(), self.dir.join("build")] {
+            files::create_folder(&folder, 0o755)?;
+        }
+        Ok(())
+    }
+}
+
+/// What we remember of the project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Instances that were installed.
+    #[serde(default)]
+    pub minions: BTreeMap<String, Remembered>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { format: FORMAT, minions: BTreeMap::new() }
+    }
+}
+
+/// What we remember of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Its minion.
+    pub minion: String,
+    /// Image tag it was installed with: newer defaults are offered, never planned.
+    pub version: String,
+    /// Hash of the minion's folder at that time.
+    pub template_hash: String,
+    /// `protect:` as last applied, for the day its block is gone.
+    #[serde(default)]
+    pub protect: bool,
+    /// Data folders that were seen with something in them.
+    #[serde(default)]
+    pub filled: BTreeSet<PathBuf>,
+    /// All its data folders.
+    #[serde(default)]
+    pub folders: BTreeSet<PathBuf>,
+}
+
+impl State {
+    /// Reads `state.json`; a missing one is an empty state.
+    pub fn load(paths: &Paths) -> Result<Self, StateError> {
+        let path = paths.state();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(FileError::of("read", &path)(error).into()),
+        };
+        check_format(&path, serde_json::from_str::<serde_json::Value>(&text).ok().as_ref())?;
+        serde_json::from_str(&text)
+            .map_err(|e| StateError::Damaged { path, reason: e.to_string() })
+    }
+
+    /// Writes it when it differs from what is there.
+    pub fn save(&self, paths: &Paths) -> Result<(), StateError> {
+        let mut text = serde_json::to_string_pretty(self).expect("the state is plain data");
+        text.push('\n');
+        files::write_if_changed(&paths.state(), text.as_bytes(), 0o600)?;
+        Ok(())
+    }
+}
+
+fn check_format(path: &Path, value: Option<&serde_json::Value>) -> Result<(), StateError> {
+    let found = value.and_then(|v| v.get("format")).and_then(serde_json::Value::as_u64);
+    match found {
+        Some(found) if found > u64::from(FORMAT) => Err(StateError::Newer {
+            path: path.to_owned(),
+            found: u32::try_from(found).unwrap_or(u32::MAX),
+        }),
+        Some(_) => Ok(()),
+        None => Err(StateError::Damaged { path: path.to_owned(), reason: "no `format` in it".into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_binary_refuses_a_newer_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        paths.create().unwrap();
+        fs::write(paths.state(), r#"{"format": 2, "minions": {"a": "something new"}}"#).unwrap();
+        assert!(matches!(State::load(&paths), Err(StateError::Newer { found: 2, .. })));
+    }
+
+    #[test]
+    fn state_survives_a_round_trip_and_damage_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        paths.create().unwrap();
+        let mut state = State::load(&paths).unwrap();
+        state.minions.insert("blog".into(), Remembered { version: "1.2".into(), ..Default::default() });
+        state.save(&paths).unwrap();
+        assert_eq!(State::load(&paths).unwrap(), state);
+        fs::write(paths.state(), "{").unwrap();
+        assert!(matches!(State::load(&paths), Err(StateError::Damaged { .. })));
+    }
+}

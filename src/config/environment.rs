@@ -25,6 +25,8 @@ pub struct Environment {
     pub dbsroot: PathBuf,
     /// IANA name; default `UTC`.
     pub timezone: String,
+    /// IPv4 pools (CIDR) from which networks take their /26, in the order to try.
+    pub subnets: Vec<String>,
     /// Minion instances in the order of the file: `minions:` first, then those only in `applications:`.
     pub instances: Vec<Instance>,
     /// `proxy:`.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+pub use super::reading::parse;
+
 /// A validated `minion.yml`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
@@ -128,13 +130,13 @@ pub struct Database {
 /// Kind of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseEngine {
-    /// PostgreSQL.
+    /// `PostgreSQL`.
     Postgres,
-    /// MySQL.
+    /// `MySQL`.
     Mysql,
-    /// MariaDB.
+    /// `MariaDB`.
     Mariadb,
-    /// MongoDB.
+    /// `MongoDB`.
     Mongo,
 }
 

@@ -96,6 +96,7 @@ pub(super) fn container(answer: ContainerInspectResponse) -> Container {
             })
             .collect(),
         ports: published(&host, network.ports.as_ref()),
+        stop_timeout: config.stop_timeout.and_then(|t| u64::try_from(t).ok()),
         pid: u32::try_from(status.pid.unwrap_or_default()).unwrap_or_default(),
         id,
     }

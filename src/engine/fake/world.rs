@@ -275,6 +275,7 @@ impl World {
                 })
                 .collect(),
             ports: stored.ports(),
+            stop_timeout: stored.spec.stop_timeout,
             pid: match stored.state {
                 RunState::Running => u32::try_from(index + 1000).unwrap_or(1000),
                 _ => 0,

@@ -1,0 +1,93 @@
+//! `summoner down`: stops and removes; data stays unless its own name is given.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::watch;
+
+use crate::apply;
+use crate::cli::DownArgs;
+use crate::clock::SystemClock;
+use crate::commands::{Session, exit, up, world};
+use crate::events::Events;
+use crate::plan::desired::{PROXY, labels};
+use crate::plan::reconcile;
+use crate::state::lock::Lock;
+
+pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
+    let report = &session.report;
+    let project = world::open(session)?;
+    let lock = if args.dry_run { None } else { Some(Lock::take(&project.paths, "down")?) };
+    let world = world::look(session, project).await?;
+    let mut names = args.minions.clone();
+    names.extend(args.yes_purge.iter().cloned());
+    let scope = world::scope(&world.project, Some(&world.observed), &names)?;
+    let minions: BTreeSet<String> = scope.clone().unwrap_or_else(|| {
+        let running = world.observed.containers.iter().filter_map(|c| c.labels.get(labels::MINION).cloned());
+        running.chain(world.observed.built.iter().cloned()).filter(|m| m != PROXY).collect()
+    });
+    let mut purge: BTreeSet<String> = args.yes_purge.iter().cloned().collect();
+    if args.purge {
+        purge.extend(args.minions.iter().cloned());
+    }
+    let plan = reconcile::down(
+        &world.project.environment.project,
+        &world.observed,
+        &minions,
+        scope.is_none(),
+        &purge,
+    )?;
+    if plan.is_empty() && purge.is_empty() {
+        report.note("nothing to do: none of it is there");
+        return Ok(exit::OK);
+    }
+    report.plan(&plan.to_text());
+    let Some(lock) = lock else { return Ok(exit::OK) };
+    for minion in purge.iter().filter(|m| !args.yes_purge.contains(m)) {
+        let question = format!("this deletes all data of `{minion}` for good; type its name to go on");
+        if !report.ask_name(&question, minion)? {
+            report.note("nothing was done");
+            return Ok(exit::OK);
+        }
+    }
+    if !args.yes && args.yes_purge.is_empty() && purge.is_empty() && !report.confirm("carry out this plan?")? {
+        report.note("nothing was done");
+        return Ok(exit::OK);
+    }
+    let world::World { mut project, engine, wanted, observed, .. } = world;
+    let (_cancel, cancelled) = watch::channel(false);
+    let context = apply::Context {
+        engine,
+        clock: Arc::new(SystemClock),
+        events: Arc::clone(report) as Arc<dyn Events>,
+        desired: wanted.desired,
+        observed,
+        paths: project.paths.clone(),
+        wait_timeout: Duration::from_secs(60),
+        helper_image: project.environment.proxy.image.clone(),
+        cancelled,
+    };
+    let outcome = apply::apply(&plan, context).await;
+    report.finish_progress();
+    up::tell(session, &outcome);
+    if !outcome.failures.is_empty() {
+        return Ok(exit::PARTIAL);
+    }
+    for minion in &minions {
+        if purge.contains(minion) {
+            project.state.minions.remove(minion);
+            project.secrets.book.remove(minion);
+        }
+    }
+    if !purge.is_empty() {
+        project.state.save(&project.paths)?;
+        if project.secrets.existed {
+            project.secrets.save(&project.paths)?;
+        }
+    }
+    drop(lock);
+    report.note("`summoner up` brings it back");
+    Ok(exit::OK)
+}

@@ -1,0 +1,20 @@
+//! `summoner plan`: what `up` would do, and why. Nothing is written.
+
+use anyhow::Result;
+
+use crate::cli::PlanArgs;
+use crate::commands::{Session, exit, world};
+use crate::plan::reconcile;
+
+pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8> {
+    let world = world::look(session, world::open(session)?).await?;
+    let scope = world::scope(&world.project, None, &args.minions)?;
+    let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
+    if args.json {
+        session.report.json(&plan.to_json())?;
+    } else {
+        session.report.plan(&plan.to_text());
+    }
+    let changed = args.detailed_exitcode && !plan.is_empty();
+    Ok(if changed { 2 } else { exit::OK })
+}

@@ -1,0 +1,221 @@
+//! `summoner up`: look, plan, ask, apply, tell the addresses.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::watch;
+
+use crate::apply::{self, Failure, Outcome};
+use crate::cli::UpArgs;
+use crate::clock::SystemClock;
+use crate::commands::world::{self, World};
+use crate::commands::{Session, exit};
+use crate::engine::{Health, RunState};
+use crate::events::Events;
+use crate::plan::observed::FolderState;
+use crate::plan::{Action, Plan, reconcile};
+use crate::project::preflight::{self, Finding, Level};
+use crate::project::observe;
+use crate::state::lock::Lock;
+
+pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
+    let report = &session.report;
+    let project = world::open(session)?;
+    let lock = if args.dry_run { None } else { Some(Lock::take(&project.paths, "up")?) };
+    let world = world::look(session, project).await?;
+    let scope = world::scope(&world.project, None, &args.minions)?;
+    if world.project.environment.later.backup {
+        report.warn("config.yml asks for backups, but this version of summoner does not run them yet");
+    }
+    if let Some(code) = refuse(session, &world).await? {
+        return Ok(code);
+    }
+    let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
+    report.plan(&plan.to_text());
+    let Some(lock) = lock else { return Ok(exit::OK) };
+    if !plan.is_empty() && !args.yes && !report.confirm("carry out this plan?")? {
+        report.note("nothing was done");
+        return Ok(exit::OK);
+    }
+    let wait = Duration::from_secs(args.wait_timeout);
+    carry_out(session, world, &plan, wait, lock, scope.as_ref()).await
+}
+
+/// Says what stands in the way; the exit code when `up` must not go on.
+async fn refuse(session: &Session, world: &World) -> Result<Option<u8>> {
+    let installed: BTreeSet<&str> = world
+        .observed
+        .containers
+        .iter()
+        .filter_map(|c| c.labels.get(crate::plan::desired::labels::MINION))
+        .map(String::as_str)
+        .collect();
+    let mut findings = preflight::engine(&world.info);
+    findings.extend(preflight::requirements(&world.project, world.info.memory, &|name| !installed.contains(name)));
+    if world.wanted.desired.routes.is_some() {
+        findings.extend(preflight::port_findings(&world.project, &world.engine.containers().await?));
+    }
+    let errors: Vec<&Finding> = findings.iter().filter(|f| f.level == Level::Error).collect();
+    for finding in findings.iter().filter(|f| f.level == Level::Warning) {
+        session.report.warn(&with_hint(&finding.message, finding.mend.as_deref()));
+    }
+    for finding in &errors {
+        session.report.fail(&with_hint(&finding.message, finding.mend.as_deref()));
+    }
+    Ok(errors.first().map(|f| f.code))
+}
+
+fn with_hint(message: &str, hint: Option<&str>) -> String {
+    hint.map_or_else(|| message.to_owned(), |hint| format!("{message}\n  hint: {hint}"))
+}
+
+/// Writes down what must not be lost, applies the plan, and tells how it went. The lock is held
+/// to the end; without it nothing can be applied.
+async fn carry_out(
+    session: &Session,
+    world: World,
+    plan: &Plan,
+    wait: Duration,
+    lock: Lock,
+    scope: Option<&BTreeSet<String>>,
+) -> Result<u8> {
+    let World { mut project, engine, wanted, observed, .. } = world;
+    // Passwords before anything that is made with them.
+    project.paths.create()?;
+    project.secrets.save(&project.paths)?;
+    for (name, mut remembered) in wanted.state.minions {
+        if scope.is_some_and(|s| !s.contains(&name)) {
+            continue;
+        }
+        if let Some(before) = project.state.minions.get(&name) {
+            remembered.filled.extend(before.filled.iter().cloned());
+            remembered.folders.extend(before.folders.iter().cloned());
+        }
+        project.state.minions.insert(name, remembered);
+    }
+    project.state.save(&project.paths)?;
+
+    let (cancel, cancelled) = watch::channel(false);
+    let listening = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            cancel.send_replace(true);
+            // Held until the end: a dropped sender would look like no cancellation at all.
+            std::future::pending::<()>().await;
+        }
+    });
+    let report = Arc::clone(&session.report);
+    let context = apply::Context {
+        engine: Arc::clone(&engine),
+        clock: Arc::new(SystemClock),
+        events: Arc::clone(&report) as Arc<dyn Events>,
+        desired: wanted.desired,
+        observed,
+        paths: project.paths.clone(),
+        wait_timeout: wait,
+        helper_image: project.environment.proxy.image.clone(),
+        cancelled,
+    };
+    let desired = context.desired.clone();
+    let outcome = apply::apply(plan, context).await;
+    listening.abort();
+    report.finish_progress();
+
+    // Which data folders hold something now: from here on an empty one is no new one.
+    for remembered in project.state.minions.values_mut() {
+        let filled: Vec<_> = remembered
+            .folders
+            .iter()
+            .filter(|f| observe::folder(f) == Some(FolderState::Filled))
+            .cloned()
+            .collect();
+        remembered.filled.extend(filled);
+    }
+    project.state.save(&project.paths)?;
+    drop(lock);
+
+    tell(session, &outcome);
+    if outcome.interrupted {
+        return Ok(exit::INTERRUPTED);
+    }
+    let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope).await? } else { Vec::new() };
+    for line in &unwell {
+        report.fail(line);
+    }
+    addresses(session, plan, &wanted.rendered, scope);
+    Ok(match (outcome.failures.first(), unwell.is_empty()) {
+        (None, true) => exit::OK,
+        (Some(Failure { code: Some(code), .. }), _) => *code,
+        _ => exit::PARTIAL,
+    })
+}
+
+/// Containers that run but are not well, whether we touched them or not.
+async fn unwell(
+    engine: &Arc<dyn crate::engine::Engine>,
+    desired: &crate::plan::desired::Desired,
+    scope: Option<&BTreeSet<String>>,
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let services = desired
+        .groups
+        .iter()
+        .filter(|g| scope.is_none_or(|s| s.contains(&g.name)))
+        .flat_map(|g| g.services.values());
+    let looks = services.map(|service| async move { (service, engine.inspect(&service.name).await) });
+    for (service, seen) in futures_util::future::join_all(looks).await {
+        let how = match seen {
+            Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
+            Ok(c) if c.state == RunState::Restarting => "restarts over and over",
+            Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
+            _ => continue,
+        };
+        lines.push(format!(
+            "{}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
+            service.target(),
+            service.name,
+            service.minion
+        ));
+    }
+    Ok(lines)
+}
+
+/// Failures with their logs, and what was left out because of them.
+pub(super) fn tell(session: &Session, outcome: &Outcome) {
+    let report = &session.report;
+    for failure in &outcome.failures {
+        let mut text = format!("{}: {}", failure.target, failure.message);
+        for line in &failure.log {
+            text.push_str("\n  | ");
+            text.push_str(line);
+        }
+        report.fail(&with_hint(&text, failure.hint.as_deref()));
+    }
+    if !outcome.skipped.is_empty() && !outcome.interrupted {
+        report.note(&format!("not begun, since something before them failed: {}", outcome.skipped.join(", ")));
+    }
+    if outcome.interrupted {
+        report.fail("interrupted; what was begun is in a state that the next run finishes\n  hint: `summoner up` goes on from here");
+    }
+}
+
+fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendered], scope: Option<&BTreeSet<String>>) {
+    if plan.is_empty() {
+        return;
+    }
+    let created: BTreeSet<&str> = plan
+        .operations
+        .iter()
+        .filter(|o| o.action == Action::Create)
+        .map(|o| o.minion.as_str())
+        .collect();
+    for minion in rendered.iter().filter(|r| scope.is_none_or(|s| s.contains(&r.instance))) {
+        if let Some(url) = &minion.url {
+            session.report.line(&format!("{}  {url}", minion.instance));
+        }
+        if let Some(notes) = minion.notes.as_ref().filter(|_| created.contains(minion.instance.as_str())) {
+            session.report.note(&format!("{}: {}", minion.instance, notes.trim()));
+        }
+    }
+}

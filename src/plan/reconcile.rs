@@ -1,0 +1,491 @@
+//! `plan(desired, observed) -> Plan`: pure, and the only place that decides what is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::compose::Condition;
+use crate::engine::{Container, NetworkSpec};
+use crate::plan::desired::{Desired, Group, PROXY, labels};
+use crate::plan::observed::{FolderState, Observed};
+use crate::plan::{Action, Operation, Plan, service, subnets};
+
+/// Why a plan is refused as a whole: going on could harm data or somebody else's containers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A protected instance would be removed.
+    #[error("`{0}` is protected and will not be removed")]
+    Protected(String),
+    /// A container name belongs to someone else.
+    #[error("the container name `{name}` is taken by {owner}")]
+    Foreign {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        owner: String,
+    },
+    /// A network name belongs to someone else.
+    #[error("the network `{0}` exists and is not summoner's")]
+    ForeignNetwork(String),
+    /// Data was seen in a folder that is empty or gone now.
+    #[error("`{}` of `{minion}` held data before and is {} now", path.display(), if *gone { "gone" } else { "empty" })]
+    Shadowed {
+        /// The instance.
+        minion: String,
+        /// The folder.
+        path: PathBuf,
+        /// Not there at all.
+        gone: bool,
+    },
+    /// No /26 is free.
+    #[error("no free subnet is left for the network `{0}`")]
+    NoSubnet(String),
+}
+
+impl Refusal {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Protected(minion) => format!(
+                "put the block of `{minion}` back into config.yml, or take `protect: true` out of it and run `summoner up` before you remove it"
+            ),
+            Self::Foreign { name, .. } => format!(
+                "work from that folder, give this project another `summoner.domain`, or remove it: `docker rm {name}`"
+            ),
+            Self::ForeignNetwork(name) => {
+                format!("give this project another `summoner.name`, or remove it: `docker network rm {name}`")
+            }
+            Self::Shadowed { minion, path, .. } => format!(
+                "mount the disk of `{}` or put its data back; if the data is meant to be gone: `summoner down --purge {minion}`",
+                path.display()
+            ),
+            Self::NoSubnet(_) => {
+                "give summoner a pool that is free: `summoner: {subnets: [10.99.0.0/16]}`".to_owned()
+            }
+        }
+    }
+}
+
+/// All refusals of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Refusals(pub Vec<Refusal>);
+
+/// Which instances are looked at; `None` means all, and removals with them.
+pub type Scope<'a> = Option<&'a BTreeSet<String>>;
+
+/// Operations under names, so that one can come after another before both have a number.
+#[derive(Default)]
+pub(super) struct Builder {
+    items: Vec<(String, Operation, Vec<(String, Condition)>)>,
+}
+
+impl Builder {
+    pub(super) fn add(&mut self, key: impl Into<String>, operation: Operation, after: Vec<(String, Condition)>) {
+        self.items.push((key.into(), operation, after));
+    }
+
+    /// Numbers in place of names; a name nobody has is something that is done already.
+    fn build(self) -> Plan {
+        let mut last: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, (key, ..)) in self.items.iter().enumerate() {
+            last.insert(key.clone(), index);
+        }
+        let operations = self
+            .items
+            .into_iter()
+            .enumerate()
+            .map(|(index, (_, mut operation, after))| {
+                let mut after: Vec<(usize, Condition)> = after
+                    .into_iter()
+                    .filter_map(|(key, condition)| last.get(&key).map(|i| (*i, condition)))
+                    .filter(|(i, _)| *i < index)
+                    .collect();
+                after.sort_by_key(|(i, _)| *i);
+                after.dedup();
+                operation.after = after;
+                operation
+            })
+            .collect();
+        Plan { operations }
+    }
+}
+
+pub(super) fn operation(target: impl Into<String>, minion: &str, action: Action, cause: impl Into<String>) -> Operation {
+    Operation {
+        target: target.into(),
+        minion: minion.to_owned(),
+        action,
+        cause: cause.into(),
+        data: None,
+        interruption: None,
+        after: Vec::new(),
+    }
+}
+
+pub(super) fn done(key: impl Into<String>) -> (String, Condition) {
+    (key.into(), Condition::Completed)
+}
+
+/// What has to be done to make `observed` what is `desired`.
+pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<Plan, Refusals> {
+    let mut refusals = Vec::new();
+    let in_scope =
+        |name: &str| scope.is_none_or(|names| name == PROXY || names.contains(name));
+    let groups: Vec<&Group> = desired.groups.iter().filter(|g| in_scope(&g.name)).collect();
+
+    let mut services = Builder::default();
+    let mut images: BTreeSet<String> = BTreeSet::new();
+    for group in &groups {
+        service::plan_group(group, observed, &mut services, &mut images, &mut refusals);
+    }
+
+    let mut builder = Builder::default();
+    networks(desired, &groups, observed, &mut builder, &mut refusals);
+    for image in images.iter().filter(|i| observed.image(i).is_none()) {
+        builder.add(
+            format!("pull:{image}"),
+            operation(format!("image/{image}"), "", Action::Pull { image: image.clone() }, "not there"),
+            Vec::new(),
+        );
+    }
+    for group in &groups {
+        folders(group, observed, &mut builder, &mut refusals);
+        files(group, observed, &mut builder);
+    }
+    routes(desired, observed, &mut builder);
+    builder.items.extend(services.items);
+    if scope.is_none() {
+        orphans(desired, observed, &mut builder, &mut refusals);
+    }
+    if refusals.is_empty() { Ok(builder.build()) } else { Err(Refusals(refusals)) }
+}
+
+fn networks(
+    desired: &Desired,
+    groups: &[&Group],
+    observed: &Observed,
+    builder: &mut Builder,
+    refusals: &mut Vec<Refusal>,
+) {
+    let mut wanted: Vec<(String, bool, String, String)> = Vec::new();
+    let edge = desired.routes.is_some()
+        || groups.iter().any(|g| g.services.values().any(|s| s.spec.networks.contains_key(&desired.edge)));
+    if edge {
+        wanted.push((desired.edge.clone(), false, String::new(), String::new()));
+    }
+    for group in groups {
+        for (name, internal) in &group.networks {
+            wanted.push((name.clone(), *internal, group.name.clone(), group.project.clone()));
+        }
+    }
+    let mut taken: Vec<String> = observed.routes.clone();
+    taken.extend(observed.networks.iter().flat_map(|n| n.subnets.iter().cloned()));
+    for (name, internal, minion, project) in wanted {
+        if let Some(network) = observed.networks.iter().find(|n| n.name == name) {
+            if network.labels.get(labels::PROJECT) != Some(&desired.project) {
+                refusals.push(Refusal::ForeignNetwork(name));
+            }
+            continue;
+        }
+        let Some(subnet) = subnets::free(&desired.pools, taken.iter().map(String::as_str)) else {
+            refusals.push(Refusal::NoSubnet(name));
+            continue;
+        };
+        taken.push(subnet.clone());
+        let mut labels = BTreeMap::from([
+            (labels::PROJECT.to_owned(), desired.project.clone()),
+            (labels::ROOT.to_owned(), desired.root.display().to_string()),
+        ]);
+        if !minion.is_empty() {
+            labels.insert(labels::MINION.to_owned(), minion.clone());
+            labels.insert("com.docker.compose.project".to_owned(), project.clone());
+            let key = name.strip_prefix(&format!("{project}_")).unwrap_or(&name);
+            labels.insert("com.docker.compose.network".to_owned(), key.to_owned());
+        }
+        let cause = format!("not there, subnet {subnet}");
+        builder.add(
+            format!("network:{name}"),
+            operation(
+                format!("network/{name}"),
+                &minion,
+                Action::CreateNetwork(NetworkSpec { name: name.clone(), subnet, internal, labels }),
+                cause,
+            ),
+            Vec::new(),
+        );
+    }
+}
+
+fn folders(group: &Group, observed: &Observed, builder: &mut Builder, refusals: &mut Vec<Refusal>) {
+    let seen = observed.state.minions.get(&group.name).map(|r| &r.filled);
+    for folder in &group.folders {
+        let state = observed.folders.get(&folder.path);
+        if seen.is_some_and(|s| s.contains(&folder.path)) && state != Some(&FolderState::Filled) {
+            refusals.push(Refusal::Shadowed {
+                minion: group.name.clone(),
+                path: folder.path.clone(),
+                gone: state.is_none(),
+            });
+        } else if state.is_none() {
+            builder.add(
+                format!("folder:{}", folder.path.display()),
+                operation(
+                    format!("{}/folder", group.name),
+                    &group.name,
+                    Action::CreateFolder {
+                        path: folder.path.clone(),
+                        uid: folder.uid,
+                        gid: folder.gid,
+                        mode: folder.mode,
+                    },
+                    format!(
+                        "{}, owner {}:{}, mode {:04o}",
+                        folder.path.display(),
+                        folder.uid,
+                        folder.gid,
+                        folder.mode
+                    ),
+                ),
+                Vec::new(),
+            );
+        }
+    }
+}
+
+fn files(group: &Group, observed: &Observed, builder: &mut Builder) {
+    let there = observed.files.get(&group.name);
+    let changed: Vec<String> = group
+        .files
+        .iter()
+        .filter(|(path, content)| there.and_then(|t| t.get(*path)) != Some(content))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    if !changed.is_empty() {
+        builder.add(
+            format!("files:{}", group.name),
+            operation(
+                format!("{}/files", group.name),
+                &group.name,
+                Action::WriteFiles,
+                changed.join(", "),
+            ),
+            Vec::new(),
+        );
+    }
+}
+
+fn routes(desired: &Desired, observed: &Observed, builder: &mut Builder) {
+    let Some(routes) = &desired.routes else { return };
+    let all: Vec<String> = routes.certificates.values().flatten().cloned().collect();
+    if let Some(cause) = &observed.authority {
+        let mut op = operation("certificate/ca", PROXY, Action::Authority { hosts: all }, cause);
+        if observed.generation.is_some() {
+            op.interruption = Some("whoever trusted the old CA has to trust the new one".to_owned());
+        }
+        builder.add("authority", op, Vec::new());
+    }
+    for (site, hosts) in &routes.certificates {
+        let Some(cause) = observed.certificates.get(site) else { continue };
+        let (site, hosts) = (site.clone(), hosts.clone());
+        let cause = format!("{} ({cause})", hosts.join(", "));
+        let key = format!("certificate:{site}");
+        let target = format!("certificate/{site}");
+        let action = match &routes.own {
+            Some((certificate, key)) => Action::InstallCertificate {
+                site: site.clone(),
+                hosts,
+                certificate: certificate.clone(),
+                key: key.clone(),
+            },
+            None => Action::Certificate { site: site.clone(), hosts },
+        };
+        builder.add(key, operation(target, &site, action, cause), vec![done("authority")]);
+    }
+    let issued: Vec<(String, Condition)> =
+        routes.certificates.keys().map(|s| done(format!("certificate:{s}"))).collect();
+    let proxy_image = desired.service(PROXY, PROXY).map(|s| done(format!("pull:{}", s.spec.image)));
+    let after: Vec<(String, Condition)> =
+        issued.iter().cloned().chain(proxy_image).chain([done(format!("files:{PROXY}"))]).collect();
+    match &observed.generation {
+        Some(g) if g.hash == routes.hash => {
+            if let Some(live) = g.live.filter(|live| *live != g.number) {
+                let cause = format!("nginx runs generation {live}, current is {}", g.number);
+                builder.add("routes", operation("proxy/routes", PROXY, Action::Reload, cause), after);
+            }
+        }
+        other => {
+            let cause = match other {
+                None => match routes.files.keys().filter(|f| f.starts_with("sites/")).count() {
+                    1 => "1 site".to_owned(),
+                    n => format!("{n} sites"),
+                },
+                Some(_) if !observed.certificates.is_empty() => "new certificates".to_owned(),
+                Some(_) => "routes changed".to_owned(),
+            };
+            let mut op = operation("proxy/routes", PROXY, Action::Routes, cause);
+            if other.is_some() {
+                op.interruption = Some("none, nginx reloads".to_owned());
+            }
+            builder.add("routes", op, after);
+        }
+    }
+}
+
+/// Containers, networks and files of instances that config.yml does not name any more.
+fn orphans(desired: &Desired, observed: &Observed, builder: &mut Builder, refusals: &mut Vec<Refusal>) {
+    let known: BTreeSet<&str> = desired.groups.iter().map(|g| g.name.as_str()).collect();
+    let gone: BTreeSet<String> = observed
+        .containers
+        .iter()
+        .filter_map(|c| c.labels.get(labels::MINION).cloned())
+        .chain(observed.built.iter().cloned())
+        .filter(|m| !known.contains(m.as_str()))
+        .collect();
+    for minion in gone {
+        if observed.state.minions.get(&minion).is_some_and(|r| r.protect) {
+            refusals.push(Refusal::Protected(minion));
+            continue;
+        }
+        remove_instance(&minion, "its block is gone from config.yml", observed, &desired.project, builder);
+    }
+}
+
+/// Operations that take an instance away and keep its data.
+fn remove_instance(minion: &str, cause: &str, observed: &Observed, project: &str, builder: &mut Builder) {
+    let containers: Vec<&Container> = observed
+        .containers
+        .iter()
+        .filter(|c| c.labels.get(labels::MINION).is_some_and(|m| m == minion))
+        .collect();
+    let mut removed = Vec::new();
+    for container in service::stop_order(&containers) {
+        let service = container.labels.get(labels::SERVICE).map_or("?", String::as_str);
+        let key = format!("remove:{}", container.id);
+        let mut op = operation(
+            format!("{minion}/{service}"),
+            minion,
+            Action::Remove { id: container.id.clone(), grace: container.stop_timeout.unwrap_or(10) },
+            cause,
+        );
+        op.data = Some("kept".to_owned());
+        op.interruption = Some(format!("{minion} is gone for good"));
+        let dependents = containers
+            .iter()
+            .filter(|c| service::depends_on(c).iter().any(|d| d == service))
+            .map(|c| done(format!("remove:{}", c.id)));
+        let after = dependents.chain([done("routes")]).collect();
+        builder.add(&key, op, after);
+        removed.push(done(key));
+    }
+    for network in observed.networks.iter().filter(|n| {
+        n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
+            && n.labels.get(labels::MINION).is_some_and(|m| m == minion)
+    }) {
+        let key = format!("remove-network:{}", network.id);
+        builder.add(
+            &key,
+            operation(
+                format!("network/{}", network.name),
+                minion,
+                Action::RemoveNetwork { id: network.id.clone() },
+                cause,
+            ),
+            removed.clone(),
+        );
+        removed.push(done(key));
+    }
+    if observed.built.contains(minion) {
+        builder.add(
+            format!("forget:{minion}"),
+            operation(format!("{minion}/files"), minion, Action::Forget, cause),
+            removed,
+        );
+    }
+}
+
+/// What `down` does: takes instances away, with `purge` their data too. `all` takes the proxy and
+/// the shared network as well.
+pub fn down(
+    project: &str,
+    observed: &Observed,
+    minions: &BTreeSet<String>,
+    all: bool,
+    purge: &BTreeSet<String>,
+) -> Result<Plan, Refusals> {
+    let protected: Vec<Refusal> = minions
+        .iter()
+        .filter(|m| observed.state.minions.get(*m).is_some_and(|r| r.protect))
+        .map(|m| Refusal::Protected(m.clone()))
+        .collect();
+    if !protected.is_empty() {
+        return Err(Refusals(protected));
+    }
+    let mut builder = Builder::default();
+    for minion in minions {
+        remove_instance(minion, "`summoner down`", observed, project, &mut builder);
+        if purge.contains(minion) {
+            purge_instance(minion, observed, &mut builder);
+        }
+    }
+    if all {
+        remove_instance(PROXY, "`summoner down`", observed, project, &mut builder);
+        let after: Vec<(String, Condition)> =
+            builder.items.iter().map(|(key, ..)| done(key.clone())).collect();
+        for network in observed.networks.iter().filter(|n| {
+            n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
+                && !n.labels.contains_key(labels::MINION)
+        }) {
+            builder.add(
+                format!("remove-network:{}", network.id),
+                operation(
+                    format!("network/{}", network.name),
+                    "",
+                    Action::RemoveNetwork { id: network.id.clone() },
+                    "`summoner down`",
+                ),
+                after.clone(),
+            );
+        }
+    }
+    Ok(builder.build())
+}
+
+fn purge_instance(minion: &str, observed: &Observed, builder: &mut Builder) {
+    let folders: Vec<PathBuf> = observed
+        .state
+        .minions
+        .get(minion)
+        .map(|r| outermost(&r.folders))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|f| observed.folders.contains_key(f))
+        .collect();
+    if folders.is_empty() {
+        return;
+    }
+    let after: Vec<(String, Condition)> = builder
+        .items
+        .iter()
+        .filter(|(_, o, _)| o.minion == minion)
+        .map(|(key, ..)| done(key.clone()))
+        .collect();
+    let mut op = operation(
+        format!("{minion}/data"),
+        minion,
+        Action::Purge { folders: folders.clone() },
+        "`--purge`",
+    );
+    let names: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
+    op.data = Some(format!("DELETED for good: {}", names.join(", ")));
+    builder.add(format!("purge:{minion}"), op, after);
+}
+
+/// Folders without those that lie in another one of them.
+fn outermost(folders: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    folders
+        .iter()
+        .filter(|f| !folders.iter().any(|o| o != *f && Path::starts_with(f, o)))
+        .cloned()
+        .collect()
+}

@@ -1,0 +1,475 @@
+//! A project: its config.yml, its minions, what we remember of it; and from those what shall be.
+
+pub mod dotenv;
+pub mod observe;
+pub mod ports;
+pub mod preflight;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::compose;
+use crate::config::{self, Environment};
+use crate::config::environment::{Instance, Tls};
+use crate::engine::Container;
+use crate::minion::catalog::Catalog;
+use crate::minion::parameters::{self, Parameters};
+use crate::minion::Minion;
+use crate::plan::desired::{self, Context, Desired, Folder, Group, PROXY, Routes, labels};
+use crate::plan::hash::{Hasher, sha256};
+use crate::problem::{Problem, Problems};
+use crate::proxy::{self, Settings, Site, SiteTls};
+use crate::render;
+use crate::secret::Secret;
+use crate::state::secrets::Secrets;
+use crate::state::{Paths, Remembered, State, StateError};
+
+/// A project that was read and found good.
+pub struct Project {
+    /// What config.yml means.
+    pub environment: Environment,
+    /// The minion of each instance, by instance name.
+    pub minions: BTreeMap<String, Minion>,
+    /// The catalogue.
+    pub catalog: Catalog,
+    /// Places of the state.
+    pub paths: Paths,
+    /// What we remember.
+    pub state: State,
+    /// Generated secrets.
+    pub secrets: Secrets,
+}
+
+/// Why a project cannot be opened or rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// Something in files the user wrote.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// Something with our own files.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Passwords are gone while the data they open is there.
+    #[error("the passwords of `{minion}` are lost ({}) while its data is there", names.join(", "))]
+    SecretsLost {
+        /// The instance.
+        minion: String,
+        /// Parameters.
+        names: Vec<String>,
+    },
+    /// A value that must not enter nginx's files.
+    #[error(transparent)]
+    Routes(#[from] proxy::nginx::RenderError),
+}
+
+impl ProjectError {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Problems(_) | Self::Routes(_) => None,
+            Self::State(error) => error.hint(),
+            Self::SecretsLost { minion, names } => Some(format!(
+                "put `.summoner/secrets.yml` back from your copy, or give the old passwords in config.yml: `minions: {{{minion}: {{set: {{{}: …}}}}}}`; \
+                 if the data is of no worth: `summoner down --purge {minion}`",
+                names.first().map_or("db_password", String::as_str)
+            )),
+        }
+    }
+}
+
+/// One instance, rendered.
+pub struct Rendered {
+    /// Instance name.
+    pub instance: String,
+    /// The Compose file as it would run, `${NAME}` for secrets.
+    pub compose: String,
+    /// Names and values of `.env`.
+    pub secrets: BTreeMap<String, Secret>,
+    /// A word for the user after the first `up`.
+    pub notes: Option<String>,
+    /// Address, where it has one.
+    pub url: Option<String>,
+    /// Main service, for `exec` and `run`.
+    pub main: Option<String>,
+}
+
+/// The whole project, rendered.
+pub struct Wanted {
+    /// For the planner.
+    pub desired: Desired,
+    /// Instances in the order of config.yml, and the proxy last.
+    pub rendered: Vec<Rendered>,
+    /// What to remember once the plan is carried out.
+    pub state: State,
+}
+
+impl Project {
+    /// Reads config.yml, the minions it uses and our state. `file` is as the user named it.
+    pub fn open(file: &Path) -> Result<Self, ProjectError> {
+        let root = file.parent().unwrap_or(Path::new("")).to_owned();
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let catalog = Catalog::open(Some(&root));
+        let environment = config::load(file, &catalog.names())?;
+        let mut problems = Problems::default();
+        let mut minions = BTreeMap::new();
+        for instance in &environment.instances {
+            if instance.name == PROXY {
+                problems.push(
+                    Problem::new(environment.file.display().to_string(), "`proxy` is the name of summoner's own proxy")
+                        .at(instance.position, format!("minions.{PROXY}"))
+                        .hint("give the minion another name and say `use: proxy`"),
+                );
+            }
+            if let Some(minion) = problems.collect(catalog.get(&instance.minion)) {
+                minions.insert(instance.name.clone(), minion);
+            }
+        }
+        problems.into_result(())?;
+        let paths = Paths::new(&environment.root);
+        let state = State::load(&paths)?;
+        let secrets = Secrets::load(&paths)?;
+        Ok(Self { environment, minions, catalog, paths, state, secrets })
+    }
+
+    /// Name of the network shared with the proxy.
+    #[must_use]
+    pub fn edge(&self) -> String {
+        format!("summoner-{}-edge", self.environment.project)
+    }
+
+    /// Image tag of an instance: what config.yml says, else what it was installed with, else the
+    /// minion's default.
+    #[must_use]
+    pub fn version<'a>(&'a self, instance: &'a Instance) -> &'a str {
+        let minion = &self.minions[&instance.name].manifest;
+        instance.version.as_deref().unwrap_or_else(|| {
+            self.state
+                .minions
+                .get(&instance.name)
+                .filter(|r| r.minion == minion.name)
+                .map_or(&minion.version, |r| &r.version)
+        })
+    }
+
+    /// Renders everything. Passwords that were not made yet are made, in memory; `containers` and
+    /// the last `.env` give back those that were lost, and `filled` tells whose data is there.
+    pub fn render(
+        &mut self,
+        containers: &[Container],
+        filled: &dyn Fn(&Path) -> bool,
+    ) -> Result<Wanted, ProjectError> {
+        let mut problems = Problems::default();
+        let mut desired = Desired {
+            project: self.environment.project.clone(),
+            root: self.environment.root.clone(),
+            edge: self.edge(),
+            pools: self.environment.subnets.clone(),
+            ..Desired::default()
+        };
+        let mut rendered = Vec::new();
+        let mut state = State::default();
+        let instances = self.environment.instances.clone();
+        for instance in &instances {
+            let minion = self.minions[&instance.name].clone();
+            let folders = folders(&self.environment, instance, &minion);
+            let has_data = folders.iter().any(|f| filled(&f.path));
+            let (parameters, output) = match self.parameters(instance, &minion, containers, has_data) {
+                Ok(done) => done,
+                Err(ProjectError::Problems(other)) => {
+                    problems.0.extend(other.0);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let version = self.version(instance).to_owned();
+            state.minions.insert(
+                instance.name.clone(),
+                Remembered {
+                    minion: minion.manifest.name.clone(),
+                    version,
+                    template_hash: minion.hash.clone(),
+                    protect: instance.protect,
+                    filled: folders.iter().filter(|f| filled(&f.path)).map(|f| f.path.clone()).collect(),
+                    folders: folders.iter().map(|f| f.path.clone()).collect(),
+                },
+            );
+            let project = render::enrich(&output, &minion, instance, &self.environment);
+            let main = render::main_service(&project, &minion)
+                .map(str::to_owned)
+                .or_else(|| project.services.keys().next().cloned());
+            let group = self.group(&instance.name, &project, &parameters.secrets, &output.files, Some(&minion));
+            let (mut group, compose) = match group {
+                Ok(done) => done,
+                Err(other) => {
+                    problems.0.extend(other.0);
+                    continue;
+                }
+            };
+            group.folders = folders;
+            group.protect = instance.protect;
+            desired.groups.push(group);
+            rendered.push(Rendered {
+                instance: instance.name.clone(),
+                compose,
+                secrets: parameters.secrets,
+                notes: output.notes,
+                url: output.url,
+                main,
+            });
+        }
+        problems.into_result(())?;
+        self.add_proxy(&mut desired, &mut rendered)?;
+        Ok(Wanted { desired, rendered, state })
+    }
+
+    fn parameters(
+        &mut self,
+        instance: &Instance,
+        minion: &Minion,
+        containers: &[Container],
+        has_data: bool,
+    ) -> Result<(Parameters, render::Rendered), ProjectError> {
+        let file = self.environment.file.display().to_string();
+        let before = self.secrets.book.get(&instance.name).cloned().unwrap_or_default();
+        let parameters = parameters::resolve(minion, instance, &file, &mut self.secrets.book)?;
+        let output = self.render_one(instance, minion, &parameters)?;
+        let made: Vec<String> = self.secrets.book.get(&instance.name).map_or_else(Vec::new, |book| {
+            book.keys().filter(|k| !before.contains_key(*k)).cloned().collect()
+        });
+        let own: Vec<&Container> = containers
+            .iter()
+            .filter(|c| c.labels.get(labels::MINION) == Some(&instance.name))
+            .collect();
+        if made.is_empty() || (own.is_empty() && !has_data) {
+            return Ok((parameters, output));
+        }
+        // New passwords beside old data would lock the user out: find the old ones, or refuse.
+        let mut lost = Vec::new();
+        let env_file = dotenv::read(&self.paths.build(&instance.name).join(".env"));
+        for name in &made {
+            let variable = parameters::env_name(name);
+            let found = env_file
+                .get(&variable)
+                .cloned()
+                .or_else(|| from_containers(&output.project, &own, &variable));
+            let book = self.secrets.book.entry(instance.name.clone()).or_default();
+            match found {
+                Some(value) => {
+                    book.insert(name.clone(), Secret::new(value));
+                }
+                // A password that no service uses opens nothing.
+                None if !used(&output.project, &variable) => {}
+                None => lost.push(name.clone()),
+            }
+        }
+        if !lost.is_empty() && has_data {
+            return Err(ProjectError::SecretsLost { minion: instance.name.clone(), names: lost });
+        }
+        let parameters = parameters::resolve(minion, instance, &file, &mut self.secrets.book)?;
+        let output = self.render_one(instance, minion, &parameters)?;
+        Ok((parameters, output))
+    }
+
+    /// Renders twice where there are extra files: they lie in a folder named after their content, so
+    /// that a container that comes back after a failed update finds the files it was made with.
+    fn render_one(
+        &self,
+        instance: &Instance,
+        minion: &Minion,
+        parameters: &Parameters,
+    ) -> Result<render::Rendered, Problems> {
+        let dir = self.paths.build_files(&instance.name);
+        let version = self.version(instance);
+        let render = |files_dir: &Path| {
+            render::render(&render::Input {
+                minion,
+                instance,
+                environment: &self.environment,
+                version,
+                parameters,
+                files_dir,
+            })
+        };
+        let first = render(&dir)?;
+        if first.files.is_empty() {
+            return Ok(first);
+        }
+        render(&dir.join(files_hash(&first.files)))
+    }
+
+    fn group(
+        &self,
+        name: &str,
+        project: &compose::Project,
+        secrets: &BTreeMap<String, Secret>,
+        files: &BTreeMap<String, Vec<u8>>,
+        minion: Option<&Minion>,
+    ) -> Result<(Group, String), Problems> {
+        let text = project.to_yaml();
+        let file = format!(".summoner/build/{name}/compose.yml");
+        // What runs is what the written file says, not what was in memory before.
+        let parsed = compose::Project::parse(&file, &text, Some(secrets))?;
+        let files_dir = self.paths.build_files(name).join(files_hash(files));
+        let hasher = Hasher {
+            key: &self.secrets.hash_key,
+            secrets: secrets.values().collect(),
+            files_dir: &files_dir,
+            files,
+        };
+        let services = desired::services(
+            &parsed,
+            &Context {
+                minion: name,
+                project: &self.environment.project,
+                root: &self.environment.root,
+                hasher: &hasher,
+                manifest: minion.map(|m| &m.manifest),
+            },
+        );
+        let compose_project = parsed.name.clone().unwrap_or_default();
+        let used: BTreeSet<&String> = services.values().flat_map(|s| s.spec.networks.keys()).collect();
+        let mut networks: Vec<(String, bool)> = parsed
+            .networks
+            .iter()
+            .filter(|(_, n)| !n.external)
+            .map(|(key, n)| (desired::network_name(&compose_project, key, Some(n)), n.internal))
+            .collect();
+        let default = desired::network_name(&compose_project, "default", parsed.networks.get("default"));
+        if !networks.iter().any(|(n, _)| *n == default) {
+            networks.push((default, false));
+        }
+        networks.retain(|(n, _)| used.contains(n));
+        let mut written = BTreeMap::from([
+            (PathBuf::from("compose.yml"), (text.clone().into_bytes(), 0o644)),
+            (PathBuf::from(".env"), (dotenv::write(secrets).into_bytes(), 0o600)),
+        ]);
+        let below = PathBuf::from("files").join(files_hash(files));
+        for (path, content) in files {
+            written.insert(below.join(path), (content.clone(), 0o644));
+        }
+        let group = Group {
+            name: name.to_owned(),
+            project: compose_project,
+            services,
+            networks,
+            folders: Vec::new(),
+            files: written,
+            protect: false,
+        };
+        Ok((group, text))
+    }
+
+    fn add_proxy(&self, desired: &mut Desired, rendered: &mut Vec<Rendered>) -> Result<(), ProjectError> {
+        let sites = self.sites(desired);
+        if sites.is_empty() {
+            return Ok(());
+        }
+        let environment = &self.environment;
+        let settings = Settings {
+            http_port: environment.proxy.http_port,
+            https_port: environment.proxy.https_port,
+            trusted_proxies: environment.proxy.trusted_proxies.clone(),
+            ipv6: false,
+        };
+        let files = proxy::nginx::render(&settings, &sites)?;
+        let hash = proxy::nginx::content_hash(&files);
+        let certificates = sites
+            .iter()
+            .filter(|s| s.tls != SiteTls::Off)
+            .map(|s| (s.name.clone(), s.hosts.clone()))
+            .collect();
+        let own = match &environment.proxy.tls {
+            Tls::Files { certificate, key } => Some((certificate.clone(), key.clone())),
+            _ => None,
+        };
+        let domain = environment.domain.clone();
+        desired.routes = Some(Routes { files, hash, certificates, own, domain });
+        let project = proxy::container::compose(
+            &environment.proxy,
+            &format!("{PROXY}-{}", environment.domain.replace('.', "-")),
+            &environment.domain,
+            &self.paths.dir,
+            &desired.edge,
+        );
+        let (group, compose) = self.group(PROXY, &project, &BTreeMap::new(), &BTreeMap::new(), None)?;
+        desired.groups.push(group);
+        rendered.push(Rendered {
+            instance: PROXY.to_owned(),
+            compose,
+            secrets: BTreeMap::new(),
+            notes: None,
+            url: None,
+            main: Some(PROXY.to_owned()),
+        });
+        Ok(())
+    }
+
+    /// What each instance shows to the world.
+    fn sites(&self, desired: &Desired) -> Vec<Site> {
+        let tls = match &self.environment.proxy.tls {
+            Tls::Off => SiteTls::Off,
+            Tls::Files { .. } => SiteTls::Trusted,
+            // Until ACME is there, all others are served by the internal CA.
+            _ => SiteTls::Untrusted,
+        };
+        self.environment
+            .instances
+            .iter()
+            .filter_map(|instance| {
+                let expose = self.minions[&instance.name].manifest.expose.first()?;
+                let service = desired.service(&instance.name, &expose.service)?;
+                Some(Site {
+                    name: instance.name.clone(),
+                    hosts: instance.hosts.clone(),
+                    upstream: format!("{}:{}", service.name, expose.port),
+                    // 64 MiB: enough for a phone's photo or video, small enough not to fill a disk at once.
+                    max_body: expose.max_body.unwrap_or(64 << 20),
+                    stream_uploads: expose.stream_uploads,
+                    websocket_paths: expose.websocket_paths.clone(),
+                    auth_paths: expose.auth_paths.clone(),
+                    tls,
+                })
+            })
+            .collect()
+    }
+}
+
+fn files_hash(files: &BTreeMap<String, Vec<u8>>) -> String {
+    let all: Vec<String> = files.iter().map(|(n, c)| format!("{n}:{}", sha256(c))).collect();
+    let mut hash = sha256(all.join("\n").as_bytes());
+    // 48 bits name a handful of folders apart.
+    hash.truncate(12);
+    hash
+}
+
+fn folders(environment: &Environment, instance: &Instance, minion: &Minion) -> Vec<Folder> {
+    let manifest = &minion.manifest;
+    let volumes = manifest.volumes.iter().map(|v| Folder {
+        path: environment.vsroot.join(&instance.name).join(&v.name),
+        uid: v.uid,
+        gid: v.gid,
+        mode: v.mode,
+    });
+    let databases = manifest.databases.iter().map(|d| Folder {
+        path: environment.dbsroot.join(&instance.name).join(&d.service),
+        uid: d.uid,
+        gid: d.gid,
+        mode: d.mode,
+    });
+    volumes.chain(databases).collect()
+}
+
+/// The value a running container has where the template says `${VARIABLE}`.
+fn from_containers(project: &compose::Project, own: &[&Container], variable: &str) -> Option<String> {
+    let text = format!("${{{variable}}}");
+    project.services.iter().find_map(|(name, service)| {
+        let container = own.iter().find(|c| c.labels.get(labels::SERVICE) == Some(name))?;
+        let (key, _) = service.environment.iter().find(|(_, v)| **v == text)?;
+        container.environment.get(key).cloned()
+    })
+}
+
+fn used(project: &compose::Project, variable: &str) -> bool {
+    project.to_yaml().contains(&format!("${{{variable}}}"))
+}

@@ -1,0 +1,3 @@
+//! Whether a minion keeps the rules of the house.
+/// stub
+pub fn todo(_: &crate::minion::Minion) -> Vec<crate::problem::Problem> { vec![] }

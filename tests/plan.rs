@@ -1,0 +1,341 @@
+//! The reconciler as tables: a world, a wish, and the text of the plan. No engine.
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use summoner::engine::{Container, RunState};
+use summoner::plan::desired::{Desired, labels};
+use summoner::plan::observed::{FolderState, Observed};
+use summoner::plan::reconcile::{self, Refusal, plan};
+use world::{BLOG, applied, blog, blog_with, desired, group};
+
+fn text(desired: &Desired, observed: &Observed) -> String {
+    plan(desired, observed, None).expect("no refusal").to_text()
+}
+
+fn refusals(desired: &Desired, observed: &Observed) -> Vec<Refusal> {
+    plan(desired, observed, None).expect_err("a refusal").0
+}
+
+fn find<'a>(observed: &'a mut Observed, name: &str) -> &'a mut Container {
+    observed.containers.iter_mut().find(|c| c.name == name).expect("the container is there")
+}
+
+#[test]
+fn a_fresh_project_is_made_from_the_ground_up() {
+    assert_eq!(
+        text(&blog(), &Observed::default()),
+        "  + network/summoner-acme-edge          create  not there, subnet 10.210.0.0/26
+  + network/blog-example-org_default    create  not there, subnet 10.210.0.64/26
+  + image/ghost:5                       pull    not there
+  + image/mysql:8                       pull    not there
+  + blog/folder                         create  /data/database/blog/db, owner 999:999, mode 0700
+  ~ blog/files                          write   compose.yml
+  + blog/db                             create  mysql:8
+  + blog/app                            create  ghost:5
+plan: 7 to add, 1 to change, 0 to remove
+"
+    );
+}
+
+#[test]
+fn nothing_changed_is_nothing_to_do() {
+    let desired = blog();
+    assert_eq!(
+        text(&desired, &applied(&desired)),
+        "nothing to do: everything is as config.yml says\n"
+    );
+}
+
+#[test]
+fn the_plan_is_one_json_document_with_its_version() {
+    let desired = blog();
+    let json = plan(&desired, &applied(&desired), None).unwrap().to_json();
+    assert_eq!(json.to_string(), r#"{"schema_version":1,"changes":0,"operations":[]}"#);
+    let json = plan(&desired, &Observed::default(), None).unwrap().to_json();
+    assert_eq!(json["changes"], 8);
+    assert_eq!(json["operations"][7]["target"], "blog/app");
+    assert_eq!(json["operations"][7]["action"], "create");
+}
+
+#[test]
+fn an_update_names_what_changed_and_what_it_costs() {
+    let before = blog();
+    let after = blog_with("image: ghost:5", "image: ghost:6");
+    assert_eq!(
+        text(&after, &applied(&before)),
+        "  + image/ghost:6  pull      not there
+  ~ blog/files     write     compose.yml
+  ~ blog/app       recreate  image ghost:5 -> ghost:6
+      data: kept; interruption: from the stop of the old one until the new one is healthy
+plan: 1 to add, 2 to change, 0 to remove
+"
+    );
+}
+
+#[test]
+fn a_changed_environment_is_named_by_key_and_a_secret_by_nothing_else() {
+    let after = blog_with("COLOUR: red", "COLOUR: blue, SIZE: L");
+    let text = text(&after, &applied(&blog()));
+    assert!(text.contains("~ blog/app    recreate  environment COLOUR, SIZE"), "{text}");
+}
+
+#[test]
+fn without_a_note_of_what_ran_the_cause_is_told_as_far_as_known() {
+    let mut observed = applied(&blog());
+    observed.applied.clear();
+    let text = text(&blog_with("image: ghost:5", "image: ghost:6"), &observed);
+    assert!(text.contains("~ blog/app       recreate  image ghost:5 -> ghost:6"), "{text}");
+}
+
+#[test]
+fn what_was_stopped_by_hand_is_started_again() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    let app = find(&mut observed, "blog-example.org");
+    app.state = RunState::Exited;
+    app.exit_code = Some(137);
+    assert_eq!(
+        text(&desired, &observed),
+        "  ~ blog/app  start  stopped, exit code 137\nplan: 0 to add, 1 to change, 0 to remove\n"
+    );
+}
+
+#[test]
+fn drift_made_by_hand_is_shown_and_repaired_without_a_new_container() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    let app = find(&mut observed, "blog-example.org");
+    app.memory = 1;
+    app.restart = "no".into();
+    app.networks.remove("summoner-acme-edge");
+    app.name = "renamed".into();
+    assert_eq!(
+        text(&desired, &observed),
+        "  ~ blog/app  rename   named renamed by hand
+  ~ blog/app  update   memory, restart policy changed by hand
+  ~ blog/app  connect  taken out of the network by hand
+plan: 0 to add, 3 to change, 0 to remove
+"
+    );
+}
+
+#[test]
+fn a_removed_container_is_made_again_and_no_other_is_touched() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    observed.containers.retain(|c| c.name != "blog-example.org");
+    assert_eq!(
+        text(&desired, &observed),
+        "  + blog/app  create  ghost:5\nplan: 1 to add, 0 to change, 0 to remove\n"
+    );
+}
+
+#[test]
+fn a_stand_in_gives_way_to_the_real_image() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    let image = observed.images.iter_mut().find(|i| i.tags == ["ghost:5"]).unwrap();
+    image.labels.insert(labels::STAND_IN.into(), "true".into());
+    let mut real = image.clone();
+    image.tags.clear();
+    real.id = "sha256:real".into();
+    real.labels.clear();
+    observed.images.push(real);
+    let text = text(&desired, &observed);
+    assert!(text.contains("~ blog/app  recreate  the stand-in of ghost:5 gives way to the real image"), "{text}");
+}
+
+#[test]
+fn an_image_that_is_gone_is_no_reason_to_touch_what_runs() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    observed.images.clear();
+    assert!(plan(&desired, &observed, None).unwrap().is_empty());
+}
+
+#[test]
+fn a_block_that_is_gone_is_removed_dependents_first_and_keeps_its_data() {
+    let observed = applied(&blog());
+    assert_eq!(
+        text(&desired(vec![]), &observed),
+        "  - blog/app                            remove  its block is gone from config.yml
+      data: kept; interruption: blog is gone for good
+  - blog/db                             remove  its block is gone from config.yml
+      data: kept; interruption: blog is gone for good
+  - network/blog-example-org_default    remove  its block is gone from config.yml
+  - blog/files                          forget  its block is gone from config.yml
+plan: 0 to add, 0 to change, 4 to remove
+"
+    );
+}
+
+#[test]
+fn a_protected_block_that_is_gone_is_refused() {
+    let mut wish = blog();
+    wish.groups[0].protect = true;
+    let observed = applied(&wish);
+    assert_eq!(refusals(&desired(vec![]), &observed), [Refusal::Protected("blog".into())]);
+    let all = BTreeSet::from(["blog".to_owned()]);
+    assert!(reconcile::down("acme", &observed, &all, true, &BTreeSet::new()).is_err());
+}
+
+#[test]
+fn a_name_of_someone_else_is_refused_and_the_owner_named() {
+    let mut observed = Observed::default();
+    observed.foreign.insert("blog-example.org".into(), "the summoner project `other` in `/other`".into());
+    let refused = refusals(&blog(), &observed);
+    assert_eq!(
+        refused[0].to_string(),
+        "the container name `blog-example.org` is taken by the summoner project `other` in `/other`"
+    );
+}
+
+#[test]
+fn an_empty_folder_never_shadows_data_that_was_seen() {
+    let desired = blog();
+    for (now, word) in [(None, "gone"), (Some(FolderState::Empty), "empty")] {
+        let mut observed = applied(&desired);
+        observed.folders.clear();
+        observed.folders.extend(now.map(|s| ("/data/database/blog/db".into(), s)));
+        let refused = refusals(&desired, &observed);
+        assert_eq!(
+            refused[0].to_string(),
+            format!("`/data/database/blog/db` of `blog` held data before and is {word} now")
+        );
+        assert!(refused[0].hint().contains("summoner down --purge blog"));
+    }
+}
+
+#[test]
+fn a_network_of_someone_else_is_refused() {
+    let mut observed = applied(&blog());
+    observed.networks[1].labels.clear();
+    assert_eq!(
+        refusals(&blog(), &observed),
+        [Refusal::ForeignNetwork("blog-example-org_default".into())]
+    );
+}
+
+#[test]
+fn subnets_keep_clear_of_the_hosts_routes() {
+    let observed = Observed { routes: vec!["10.210.0.0/24".into()], ..Observed::default() };
+    let text = text(&blog(), &observed);
+    assert!(text.contains("not there, subnet 10.210.1.0/26"), "{text}");
+}
+
+/// Every state in which a run that replaces the app can be killed, and what the next run does.
+#[test]
+fn a_replacement_that_was_cut_off_is_finished_from_every_step() {
+    let (old, new) = (blog(), blog_with("image: ghost:5", "image: ghost:6"));
+    let world = |steps: &dyn Fn(&mut Observed)| {
+        let mut observed = applied(&old);
+        observed.files = applied(&new).files;
+        world::image(&mut observed, "ghost:6");
+        let mut next = world::container(new.service("blog", "app").unwrap(), "id-next");
+        next.name = "blog-example.org.next".into();
+        next.state = RunState::Created;
+        observed.containers.push(next);
+        steps(&mut observed);
+        observed
+    };
+    let stop = |o: &mut Observed| find(o, "blog-example.org").state = RunState::Exited;
+    let aside = |o: &mut Observed| {
+        stop(o);
+        find(o, "blog-example.org").name = "blog-example.org.previous".into();
+    };
+    let named = |o: &mut Observed| {
+        aside(o);
+        find(o, "blog-example.org.next").name = "blog-example.org".into();
+    };
+    let started = |o: &mut Observed| {
+        named(o);
+        find(o, "blog-example.org").state = RunState::Running;
+    };
+    let recreate = "  - blog/app  remove    left by a run that was cut off
+  ~ blog/app  recreate  image ghost:5 -> ghost:6
+      data: kept; interruption: from the stop of the old one until the new one is healthy
+plan: 0 to add, 1 to change, 1 to remove
+";
+    assert_eq!(text(&new, &world(&|_| {})), recreate);
+    assert_eq!(text(&new, &world(&stop)), recreate);
+    assert_eq!(text(&new, &world(&aside)), recreate);
+    let finish = "  ~ blog/app  finish  a replacement was cut off\nplan: 0 to add, 1 to change, 0 to remove\n";
+    assert_eq!(text(&new, &world(&named)), finish);
+    assert_eq!(text(&new, &world(&started)), finish);
+
+    // The user gave up the new version in the meantime: the old container comes back as it was.
+    let back = |steps: &dyn Fn(&mut Observed)| {
+        let mut observed = world(steps);
+        observed.files = applied(&old).files;
+        text(&old, &observed)
+    };
+    assert_eq!(
+        back(&aside),
+        "  - blog/app  remove   left by a run that was cut off
+  ~ blog/app  restore  a replacement was cut off
+plan: 0 to add, 1 to change, 1 to remove
+"
+    );
+    let replaced = back(&started);
+    assert!(replaced.starts_with("  ~ blog/app  recreate  a replacement was cut off"), "{replaced}");
+}
+
+#[test]
+fn down_keeps_data_and_purge_names_what_it_deletes() {
+    let observed = applied(&blog());
+    let all = BTreeSet::from(["blog".to_owned()]);
+    let kept = reconcile::down("acme", &observed, &all, true, &BTreeSet::new()).unwrap().to_text();
+    assert!(!kept.contains("DELETED"), "{kept}");
+    assert!(kept.contains("- network/summoner-acme-edge"), "{kept}");
+    let purged = reconcile::down("acme", &observed, &all, false, &all).unwrap().to_text();
+    assert!(purged.contains("DELETED for good: /data/database/blog/db"), "{purged}");
+    assert!(!purged.contains("summoner-acme-edge"), "{purged}");
+}
+
+#[test]
+fn a_scope_leaves_all_others_alone() {
+    let other = BLOG.replace("blog", "shop").replace("ghost:5", "shop:1");
+    let both = desired(vec![group("blog", BLOG), group("shop", &other)]);
+    let only = BTreeSet::from(["shop".to_owned()]);
+    let plan = plan(&both, &Observed::default(), Some(&only)).unwrap();
+    assert!(plan.operations.iter().all(|o| !o.target.contains("blog")), "{}", plan.to_text());
+    assert!(plan.operations.iter().any(|o| o.target == "shop/app"));
+}
+
+#[test]
+fn an_operation_comes_after_what_it_needs() {
+    let plan = plan(&blog(), &Observed::default(), None).unwrap();
+    for (index, operation) in plan.operations.iter().enumerate() {
+        assert!(operation.after.iter().all(|(i, _)| *i < index), "{operation:?}");
+    }
+    let app = plan.operations.last().unwrap();
+    let before: Vec<&str> =
+        app.after.iter().map(|(i, _)| plan.operations[*i].target.as_str()).collect();
+    assert!(before.contains(&"blog/db") && before.contains(&"network/summoner-acme-edge"), "{before:?}");
+    assert!(before.contains(&"image/ghost:5") && !before.contains(&"image/mysql:8"), "{before:?}");
+}
+
+proptest! {
+    /// Whatever order the engine lists things in, and whatever state containers are in, the plan is
+    /// the same.
+    #[test]
+    fn the_plan_is_independent_of_order(seed in any::<u64>(), states in proptest::collection::vec(0_u8..4, 2)) {
+        let new = blog_with("image: ghost:5", "image: ghost:6");
+        let mut observed = applied(&blog());
+        for (container, state) in observed.containers.iter_mut().zip(&states) {
+            container.state = [RunState::Running, RunState::Exited, RunState::Created, RunState::Paused][usize::from(*state)];
+        }
+        let expected = text(&new, &observed);
+        let mut shuffled = observed.clone();
+        let turn = |n: usize| usize::try_from(seed % 7).unwrap() % n.max(1);
+        let (c, n, i) = (turn(shuffled.containers.len()), turn(shuffled.networks.len()), turn(shuffled.images.len()));
+        shuffled.containers.rotate_left(c);
+        shuffled.networks.rotate_left(n);
+        shuffled.images.rotate_left(i);
+        shuffled.containers.reverse();
+        prop_assert_eq!(text(&new, &shuffled), expected);
+    }
+}
