@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use crate::report::Color;
+use crate::report::Color;
 
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
 #[derive(Debug, Parser)]

@@ -6,11 +6,13 @@
 mod cron;
 pub mod environment;
 mod file;
+mod instances;
 mod later;
 mod lookup;
 pub mod names;
 mod paths;
 mod proxy;
+mod punycode;
 mod resolve;
 mod source;
 
@@ -78,8 +80,12 @@ fn folder(path: &Path) -> io::Result<PathBuf> {
 
 fn unreadable(name: &str, error: &io::Error) -> Problem {
     if error.kind() == io::ErrorKind::NotFound {
-        return Problem::new(name, "there is no such file")
-            .hint("type `summoner init`, or `summoner -C FOLDER` for another folder");
+        return Problem::new(name, "there is no such file").hint(
+            "copy config.example.yml to it, or write `summoner -C FOLDER …` for another folder",
+        );
     }
     Problem::new(name, format!("failed to read the file: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,20 +72,28 @@ pub fn render(input: &Input<'_>) -> Result<Rendered, Problems> {
         notes,
         url: context::url(input.minion, input.instance, input.environment),
         version: input.version.to_owned(),
-        env: context::raw_env(input.parameters),
+        env: input.parameters.env.clone(),
     })
 }
 
 /// The text of the template with everything but secrets put in, as `docker compose` could read it.
 pub fn text(input: &Input<'_>) -> Result<String, Problems> {
     let file = input.minion.file(TEMPLATE);
-    let template = template::Template { file: &file, path: "", source: &input.minion.template };
+    let template = template::Template {
+        file: &file,
+        path: "",
+        source: &input.minion.template,
+    };
     template.render(input, &context::Context::compose(input))
 }
 
 fn project(input: &Input<'_>) -> Result<compose::Project, Problems> {
     let text = text(input)?;
-    let file = format!("{} as rendered for `{}`", input.minion.file(TEMPLATE), input.instance.name);
+    let file = format!(
+        "{} as rendered for `{}`",
+        input.minion.file(TEMPLATE),
+        input.instance.name
+    );
     compose::Project::parse(&file, &text, None).map_err(|problems| quote_lines(problems, &text))
 }
 
@@ -93,7 +101,9 @@ fn project(input: &Input<'_>) -> Result<compose::Project, Problems> {
 /// are not in it.
 fn quote_lines(problems: Problems, text: &str) -> Problems {
     let quoted = problems.0.into_iter().map(|mut problem| {
-        let line = problem.position.and_then(|place| text.lines().nth(place.line - 1));
+        let line = problem
+            .position
+            .and_then(|place| text.lines().nth(place.line - 1));
         if let Some(line) = line.map(str::trim).filter(|line| !line.is_empty()) {
             let line: String = line.chars().take(80).collect();
             problem.message = format!("{} (the line reads `{line}`)", problem.message);
@@ -114,10 +124,17 @@ fn files(input: &Input<'_>) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
         };
         let file = input.minion.file(&format!("files/{name}"));
         let Ok(source) = std::str::from_utf8(content) else {
-            problems.push(Problem::new(file, "a template must be UTF-8 text").hint("take the ending `.j2` off its name"));
+            problems.push(
+                Problem::new(file, "a template must be UTF-8 text")
+                    .hint("take the ending `.j2` off its name"),
+            );
             continue;
         };
-        let template = template::Template { file: &file, path: "", source };
+        let template = template::Template {
+            file: &file,
+            path: "",
+            source,
+        };
         if let Some(text) = problems.collect(template.render(input, &context)) {
             files.insert(target.to_owned(), text.into_bytes());
         }
@@ -126,10 +143,18 @@ fn files(input: &Input<'_>) -> Result<BTreeMap<String, Vec<u8>>, Problems> {
 }
 
 fn notes(input: &Input<'_>) -> Result<Option<String>, Problems> {
-    let Some(source) = &input.minion.manifest.notes else { return Ok(None) };
+    let Some(source) = &input.minion.manifest.notes else {
+        return Ok(None);
+    };
     let file = input.minion.file("minion.yml");
-    let template = template::Template { file: &file, path: "notes", source };
-    template.render(input, &context::Context::plain(input)).map(Some)
+    let template = template::Template {
+        file: &file,
+        path: "notes",
+        source,
+    };
+    template
+        .render(input, &context::Context::plain(input))
+        .map(Some)
 }
 
 fn sorted(mut problems: Problems) -> Problems {

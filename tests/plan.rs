@@ -27,14 +27,14 @@ fn find<'a>(observed: &'a mut Observed, name: &str) -> &'a mut Container {
 fn a_fresh_project_is_made_from_the_ground_up() {
     assert_eq!(
         text(&blog(), &Observed::default()),
-        "  + network/summoner-acme-edge          create  not there, subnet 10.210.0.0/26
-  + network/blog-example-org_default    create  not there, subnet 10.210.0.64/26
-  + image/ghost:5                       pull    not there
-  + image/mysql:8                       pull    not there
-  + blog/folder                         create  /data/database/blog/db, owner 999:999, mode 0700
-  ~ blog/files                          write   compose.yml
-  + blog/db                             create  mysql:8
-  + blog/app                            create  ghost:5
+        "  + network/summoner-acme-edge        create  not there, subnet 10.210.0.0/26
+  + network/blog-example-org_default  create  not there, subnet 10.210.0.64/26
+  + image/ghost:5                     pull    not there
+  + image/mysql:8                     pull    not there
+  + blog/folder                       create  /data/database/blog/db, owner 999:999, mode 0700
+  ~ blog/files                        write   compose.yml
+  + blog/db                           create  mysql:8
+  + blog/app                          create  ghost:5
 plan: 7 to add, 1 to change, 0 to remove
 "
     );
@@ -161,12 +161,12 @@ fn a_block_that_is_gone_is_removed_dependents_first_and_keeps_its_data() {
     let observed = applied(&blog());
     assert_eq!(
         text(&desired(vec![]), &observed),
-        "  - blog/app                            remove  its block is gone from config.yml
+        "  - blog/app                          remove  its block is gone from config.yml
       data: kept; interruption: blog is gone for good
-  - blog/db                             remove  its block is gone from config.yml
+  - blog/db                           remove  its block is gone from config.yml
       data: kept; interruption: blog is gone for good
-  - network/blog-example-org_default    remove  its block is gone from config.yml
-  - blog/files                          forget  its block is gone from config.yml
+  - network/blog-example-org_default  remove  its block is gone from config.yml
+  - blog/files                        forget  its block is gone from config.yml
 plan: 0 to add, 0 to change, 4 to remove
 "
     );

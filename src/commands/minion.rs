@@ -141,7 +141,7 @@ fn lint_all(session: &Session, catalog: &Catalog, names: &[String]) -> Result<u8
     };
     let mut problems: Vec<Problem> = Vec::new();
     for name in &names {
-        let found: Vec<Problem> = lint::todo(&find(catalog, name)?);
+        let found: Vec<Problem> = lint::lint(&find(catalog, name)?);
         if found.is_empty() {
             session.report.line(&format!("{name}: good"));
         }

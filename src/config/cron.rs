@@ -3,11 +3,11 @@
 use super::names::{Complaint, Verdict};
 
 const FIELDS: [(&str, u32, u32, &[&str]); 5] = [
-    ("minute", 0, 59, &[]),
-    ("hour", 0, 23, &[]),
-    ("day", 1, 31, &[]),
+    ("a minute", 0, 59, &[]),
+    ("an hour", 0, 23, &[]),
+    ("a day", 1, 31, &[]),
     (
-        "month",
+        "a month",
         1,
         12,
         &[
@@ -16,7 +16,7 @@ const FIELDS: [(&str, u32, u32, &[&str]); 5] = [
     ),
     // Sunday is 0 and 7.
     (
-        "weekday",
+        "a weekday",
         0,
         7,
         &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
@@ -51,7 +51,7 @@ pub fn check(text: &str) -> Verdict<()> {
     for (field, (what, first, last, words)) in fields.iter().zip(FIELDS) {
         if !field.split(',').all(|part| fits(part, first, last, words)) {
             return Err(Complaint {
-                message: format!("`{field}` is not a {what}: {first} to {last}"),
+                message: format!("`{field}` is not {what}: {first} to {last}"),
                 hint: Some("`*`, `5`, `1-5`, `*/15` and lists such as `0,30`".to_owned()),
             });
         }

@@ -4,12 +4,12 @@
 use super::cron;
 use super::environment::Later;
 use super::file::File;
-use super::names::{accept, email, name, url};
+use super::names::{accept, accept_key, email, name, url};
 use super::source;
 use crate::problem::nearest;
 use crate::yaml::{Field, MapReader, Value};
 
-const EVENTS: [&str; 7] = [
+pub(super) const EVENTS: [&str; 7] = [
     "failure",
     "recovered",
     "stale",
@@ -18,7 +18,7 @@ const EVENTS: [&str; 7] = [
     "drift",
     "crash",
 ];
-const CHANNELS: [&str; 8] = [
+pub(super) const CHANNELS: [&str; 8] = [
     "mattermost",
     "slack",
     "discord",
@@ -31,8 +31,8 @@ const CHANNELS: [&str; 8] = [
 
 pub(super) fn resolve(file: &File<'_>) -> Later {
     let mut later = Later::default();
-    for (key, _, field) in &file.destinations {
-        accept(field, name(key));
+    for (key, place, field) in &file.destinations {
+        accept_key(field, *place, name(key));
         destination(field);
         later.destinations.push((*key).to_owned());
     }

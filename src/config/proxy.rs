@@ -23,28 +23,22 @@ impl Default for Proxy {
     }
 }
 
-const MODES: [&str; 5] = ["auto", "letsencrypt", "staging", "internal", "off"];
+pub(super) const MODES: [&str; 5] = ["auto", "letsencrypt", "staging", "internal", "off"];
 
 pub(super) fn resolve(field: Option<&Field<'_>>, sources: &Sources<'_>) -> Proxy {
     let mut proxy = Proxy::default();
     let Some(field) = field else { return proxy };
     let mut map = field.map();
     let (http, https) = (map.get("http_port"), map.get("https_port"));
-    proxy.http_port = http
-        .as_ref()
-        .and_then(Field::port)
-        .unwrap_or(proxy.http_port);
-    proxy.https_port = https
-        .as_ref()
-        .and_then(Field::port)
-        .unwrap_or(proxy.https_port);
-    if proxy.http_port == proxy.https_port
-        && let Some(place) = https.or(http)
-    {
-        place.fail(format!(
-            "`http_port` and `https_port` are both {}",
-            proxy.http_port
-        ));
+    let read = |field: &Option<Field<'_>>, default| match field {
+        Some(field) => field.port(),
+        None => Some(default),
+    };
+    if let (Some(http_port), Some(https_port)) = (read(&http, 80), read(&https, 443)) {
+        if let Some(place) = https.or(http).filter(|_| http_port == https_port) {
+            place.fail(format!("`http_port` and `https_port` are both {http_port}"));
+        }
+        (proxy.http_port, proxy.https_port) = (http_port, https_port);
     }
     if let Some(tls) = map.get("tls").and_then(|field| tls(&field, sources)) {
         proxy.tls = tls;

@@ -1,17 +1,16 @@
 //! From what the user said to what it means. Data in, data out: what has to be looked up outside
 //! comes in as an argument.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::environment::{Environment, Instance, Setting};
-use super::file::{Block, File, Summoner};
+use super::environment::{Environment, Instance};
+use super::file::{File, Summoner};
+use super::instances::Instances;
 use super::lookup::Lookup;
 use super::names::{self, accept};
 use super::source::Sources;
 use super::{later, paths, proxy};
-use crate::problem::{Position, Problem, Problems, nearest};
-use crate::yaml::{Document, Field, Reading, Value};
+use crate::yaml::{Document, Field, Reading};
 
 /// What a configuration is resolved against.
 pub(super) struct Context<'a> {
@@ -21,20 +20,8 @@ pub(super) struct Context<'a> {
     pub minions: &'a [&'a str],
 }
 
-/// Names that mean something else: a folder below `vsroot`, the proxy.
-const RESERVED: [(&str, &str); 2] = [
-    ("database", "`dbsroot` may be the folder of that name"),
-    ("proxy", "it is the name of Summoner's own container"),
-];
-
-/// The founding design lists the proxy among the applications.
-const PROXY: &str = "nginx";
-
 /// Pools that Docker's own defaults, home routers and most offices leave alone.
 const SUBNETS: [&str; 2] = ["10.210.0.0/16", "172.28.0.0/14"];
-
-/// Docker refuses less.
-const LEAST_MEMORY: u64 = 6 << 20;
 
 pub(super) fn resolve(
     reading: &Reading,
@@ -46,7 +33,6 @@ pub(super) fn resolve(
         root: context.root,
         lookup: context.lookup,
     };
-    let mut warnings = Problems::default();
     let proxy = proxy::resolve(file.proxy.as_ref(), &sources);
     let later = later::resolve(file);
     let general = file
@@ -57,29 +43,29 @@ pub(super) fn resolve(
         .as_ref()
         .and_then(|general| general.domain.as_deref());
 
-    let mut instances: Vec<Instance> = Vec::new();
+    let mut instances = Instances::new(reading, domain, &sources, context.minions);
     for block in &file.minions {
-        instances.extend(long_form(
-            block,
-            domain,
-            &sources,
-            context.minions,
-            &mut warnings,
-        ));
+        instances.long_form(block);
     }
-    let applications = file.summoner.as_ref().and_then(|s| s.applications.as_ref());
-    for word in applications
-        .map(|field| words(field, document))
-        .unwrap_or_default()
-    {
-        // A block under `minions:` says more about the same instance.
-        let instance = short_form(&word, reading, domain, context.minions, &mut warnings);
-        instances.extend(instance.filter(|new| instances.iter().all(|i| i.name != new.name)));
+    if let Some(applications) = file.summoner.as_ref().and_then(|s| s.applications.as_ref()) {
+        instances.short_form(applications, document, &file.minions);
     }
-    unique_hosts(reading, file, &instances);
+    instances.check_hosts(&file.minions);
+    let (instances, missing, mut warnings) = instances.finish();
+    if let Some(general) = &general {
+        general.check_folders(&instances);
+    }
+    if reading.is_clean() {
+        // `applications:` says "these", not "exactly these": what is there can run.
+        warnings.extend(missing);
+        warnings.sort();
+    } else {
+        for problem in missing {
+            reading.push(problem);
+        }
+    }
 
     let general = general?;
-    general.check_folders(&instances);
     Some(Environment {
         root: context.root.to_owned(),
         file: context.file.to_owned(),
@@ -93,7 +79,7 @@ pub(super) fn resolve(
         instances,
         proxy,
         later,
-        warnings: warnings.into_result(()).err().unwrap_or_default().0,
+        warnings,
     })
 }
 
@@ -199,303 +185,4 @@ fn project(text: &str) -> names::Verdict<String> {
         message: format!("`{text}` is not a project name: up to 63 of a-z, 0-9, `-`, `.` and `_`"),
         hint: (!suggestion.is_empty()).then(|| format!("write `{suggestion}`")),
     })
-}
-
-/// One word of `applications:` and its own place.
-struct Word {
-    text: String,
-    position: Position,
-    path: String,
-}
-
-fn words(field: &Field<'_>, document: &Document) -> Vec<Word> {
-    let word = |text: String, position, path: &str| Word {
-        text,
-        position,
-        path: path.to_owned(),
-    };
-    match field.value() {
-        Value::Sequence(_) => {
-            let items = field.list();
-            let items = items.iter();
-            items
-                .filter_map(|item| Some(word(item.string()?, item.position(), item.path())))
-                .collect()
-        }
-        Value::String(_) => {
-            let words = document.words(field.node()).into_iter();
-            words
-                .map(|(position, text)| word(text, position, field.path()))
-                .collect()
-        }
-        _ => field
-            .wrong("a list, or names separated by blanks", None)
-            .unwrap_or_default(),
-    }
-}
-
-fn short_form(
-    word: &Word,
-    reading: &Reading,
-    domain: Option<&str>,
-    minions: &[&str],
-    warnings: &mut Problems,
-) -> Option<Instance> {
-    let problem = |message: String| reading.problem(Some(word.position), &word.path, message);
-    let name = word.text.as_str();
-    if name == PROXY {
-        return None;
-    }
-    if let Err(complaint) = names::name(name) {
-        let found = problem(complaint.message);
-        reading.push(match complaint.hint {
-            Some(hint) => found.hint(hint),
-            None => found,
-        });
-        return None;
-    }
-    if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
-        reading.push(problem(format!("the name `{name}` is reserved: {why}")));
-        return None;
-    }
-    if !minions.contains(&name) {
-        // The list says "these", not "exactly these": what is there can run.
-        warnings.push(unknown(
-            problem(format!("there is no minion `{name}` yet")),
-            name,
-            minions,
-        ));
-        return None;
-    }
-    Some(Instance {
-        name: name.to_owned(),
-        minion: name.to_owned(),
-        hosts: vec![domain.map_or_else(|| name.to_owned(), |domain| format!("{name}.{domain}"))],
-        version: None,
-        set: BTreeMap::new(),
-        env: BTreeMap::new(),
-        protect: false,
-        memory: None,
-        cpus: None,
-        position: Some(word.position),
-        explicit: false,
-    })
-}
-
-fn unknown(problem: Problem, name: &str, minions: &[&str]) -> Problem {
-    let list = "type `summoner minion list` to see what there is";
-    match nearest(name, minions.iter().copied()) {
-        Some(known) => problem.hint(format!("did you mean `{known}`? {list}")),
-        None => problem.hint(list),
-    }
-}
-
-fn long_form(
-    block: &Block<'_>,
-    domain: Option<&str>,
-    sources: &Sources<'_>,
-    minions: &[&str],
-    warnings: &mut Problems,
-) -> Option<Instance> {
-    let at_key = |message: String| {
-        let mut problem = block.field.problem(message);
-        problem.position = Some(block.position);
-        problem
-    };
-    if block.name == PROXY && block.uses.is_none() {
-        if !block.field.node().entries().is_empty() {
-            let problem = at_key("`nginx` is the proxy".to_owned());
-            block
-                .field
-                .push(problem.hint("its settings stand in the section `proxy`"));
-        }
-        return None;
-    }
-    if let Err(complaint) = names::name(block.name) {
-        let problem = at_key(complaint.message);
-        block.field.push(match complaint.hint {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        });
-    }
-    if let Some((_, why)) = RESERVED
-        .iter()
-        .find(|(reserved, _)| *reserved == block.name)
-    {
-        let problem = at_key(format!("the name `{}` is reserved: {why}", block.name));
-        block.field.push(problem.hint(format!(
-            "choose another name and write `use: {}`",
-            block.name
-        )));
-    }
-    let settings = |list: &[(&str, Position, Field<'_>)]| -> BTreeMap<String, Setting> {
-        let read = |(key, _, field): &(&str, Position, Field<'_>)| {
-            let value = sources.setting(field)?;
-            Some((
-                (*key).to_owned(),
-                Setting {
-                    value,
-                    position: Some(field.position()),
-                },
-            ))
-        };
-        list.iter().filter_map(read).collect()
-    };
-    for (key, _, field) in &block.env {
-        accept(field, names::variable(key));
-    }
-    let instance = Instance {
-        name: block.name.to_owned(),
-        minion: minion(block, minions, &at_key)?,
-        hosts: hosts(block, domain, &at_key),
-        version: version(block, warnings),
-        set: settings(&block.set),
-        env: settings(&block.env),
-        protect: block.protect,
-        memory: block.memory.as_ref().and_then(|field| match field.size()? {
-            bytes if bytes >= LEAST_MEMORY => Some(bytes),
-            _ => field.wrong("at least `6m`", None),
-        }),
-        cpus: block.cpus.as_ref().and_then(|field| match field.f64()? {
-            cpus if cpus > 0.0 && cpus <= 1024.0 => Some(cpus),
-            _ => field.wrong("a number of cores above 0", None),
-        }),
-        position: Some(block.position),
-        explicit: true,
-    };
-    Some(instance)
-}
-
-/// The template behind a block; `None` after a problem.
-fn minion(
-    block: &Block<'_>,
-    minions: &[&str],
-    at_key: &dyn Fn(String) -> Problem,
-) -> Option<String> {
-    if let Some((position, compose)) = &block.compose {
-        let mut problem = compose.problem("bring-your-own Compose files are not there yet");
-        problem.position = Some(*position);
-        compose.push(problem.hint("put a template into ./minions/<name>/ and write `use: <name>`"));
-        return None;
-    }
-    if let Some(expose) = &block.expose {
-        expose.fail_with(
-            "`expose` belongs to `compose`",
-            "a minion knows what it exposes; remove this key",
-        );
-    }
-    let name = match &block.uses {
-        Some(field) => field.string()?,
-        None => block.name.to_owned(),
-    };
-    if minions.contains(&name.as_str()) {
-        return Some(name);
-    }
-    let message = format!("there is no minion `{name}`");
-    let problem = match &block.uses {
-        Some(field) => field.problem(message),
-        None => at_key(message),
-    };
-    block
-        .field
-        .push(match nearest(&name, minions.iter().copied()) {
-            _ if name == PROXY => {
-                problem.hint("nginx is the proxy; `use: static` serves a folder of files")
-            }
-            None if block.uses.is_none() => problem
-                .hint("write `use: <minion>`, or type `summoner minion list` to see what there is"),
-            _ => unknown(problem, &name, minions),
-        });
-    None
-}
-
-fn hosts(
-    block: &Block<'_>,
-    domain: Option<&str>,
-    at_key: &dyn Fn(String) -> Problem,
-) -> Vec<String> {
-    if let Some(field) = &block.hosts {
-        if let Some(subdomain) = &block.subdomain {
-            subdomain.fail_with(
-                "`subdomain` has no effect beside `hosts`",
-                "keep one of the two",
-            );
-        }
-        let items = field.list();
-        if items.is_empty() && matches!(field.value(), Value::Sequence(_)) {
-            field.fail("at least one host name is needed");
-        }
-        let read = |item: &Field<'_>| accept(item, names::host(&item.string()?));
-        return items.iter().filter_map(read).collect();
-    }
-    let subdomain = match &block.subdomain {
-        Some(field) => match field
-            .string()
-            .and_then(|text| accept(field, names::host(&text)))
-        {
-            Some(text) => text,
-            None => return Vec::new(),
-        },
-        None => block.name.to_owned(),
-    };
-    let Some(domain) = domain else {
-        return vec![subdomain];
-    };
-    let host = format!("{subdomain}.{domain}");
-    // Two good parts may still be too long together.
-    if names::name(block.name).is_ok() && names::host(&host).is_err() {
-        let message = format!("`{host}` is too long for a host name");
-        block.field.push(
-            block
-                .subdomain
-                .as_ref()
-                .map_or_else(|| at_key(message.clone()), |f| f.problem(message.clone())),
-        );
-    }
-    vec![host]
-}
-
-fn version(block: &Block<'_>, warnings: &mut Problems) -> Option<String> {
-    let field = block.version.as_ref()?;
-    let tag = accept(field, names::tag(&field.text()?))?;
-    if names::is_floating(&tag) {
-        let message = format!("the tag `{tag}` moves: what runs may change without a word");
-        warnings.push(
-            field
-                .problem(message)
-                .hint("write the whole version, such as `5.130.0`"),
-        );
-    }
-    Some(tag)
-}
-
-/// One host, one instance.
-fn unique_hosts(reading: &Reading, file: &File<'_>, instances: &[Instance]) {
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    for instance in instances {
-        for (index, host) in instance.hosts.iter().enumerate() {
-            let Some(other) = seen.insert(host, &instance.name) else {
-                continue;
-            };
-            let block = file
-                .minions
-                .iter()
-                .find(|block| block.name == instance.name);
-            // With a bad name in the list, items and hosts no longer go side by side.
-            let items = block
-                .and_then(|block| block.hosts.as_ref())
-                .map(|field| field.node().items());
-            let item = items
-                .filter(|i| i.len() == instance.hosts.len())
-                .and_then(|i| i.get(index));
-            let position = item.map(|node| node.position).or(instance.position);
-            let path = format!("minions.{}", instance.name);
-            let message = if other == instance.name {
-                format!("the host `{host}` is there twice")
-            } else {
-                format!("the host `{host}` belongs to `{other}` already")
-            };
-            reading.push(reading.problem(position, path, message));
-        }
-    }
 }

@@ -423,3 +423,6 @@ fn twice<T>(items: &[(T, &Field<'_>)], name: fn(&T) -> &String, what: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

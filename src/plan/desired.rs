@@ -175,6 +175,8 @@ pub fn services(project: &compose::Project, context: &Context<'_>) -> BTreeMap<S
             for (key, value) in [
                 (labels::PROJECT, context.project.to_owned()),
                 (labels::ROOT, context.root.display().to_string()),
+                (labels::MINION, context.minion.to_owned()),
+                (labels::SERVICE, name.clone()),
                 (labels::HASH, hash.clone()),
                 ("com.docker.compose.project", compose_project.clone()),
                 ("com.docker.compose.service", name.clone()),

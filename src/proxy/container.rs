@@ -60,7 +60,7 @@ pub fn compose(proxy: &Proxy, project: &str, domain: &str, state: &Path, edge: &
         networks: BTreeMap::from([("edge".to_owned(), Vec::new())]),
         healthcheck: Some(Healthcheck {
             test: vec!["CMD-SHELL".to_owned(), CHECK.to_owned()],
-            interval: Some(Duration::from_secs(5)),
+            interval: Some(Duration::from_secs(2)),
             timeout: Some(Duration::from_secs(5)),
             retries: Some(3),
             start_period: Some(Duration::from_secs(10)),
@@ -73,7 +73,6 @@ pub fn compose(proxy: &Proxy, project: &str, domain: &str, state: &Path, edge: &
         cap_drop: vec!["ALL".to_owned()],
         cap_add: ["CHOWN", "DAC_OVERRIDE", "NET_BIND_SERVICE", "SETGID", "SETUID"].map(str::to_owned).to_vec(),
         security_opt: vec!["no-new-privileges:true".to_owned()],
-        ulimits: BTreeMap::from([("nofile".to_owned(), (65536, 65536))]),
         stop_signal: Some("QUIT".to_owned()),
         stop_grace_period: Some(Duration::from_secs(10)),
         logging: Some(Logging {

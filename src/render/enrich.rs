@@ -13,17 +13,33 @@ const LONGEST_HOSTNAME: usize = 63;
 
 /// The project as it shall run, still the raw model.
 #[must_use]
-pub fn enrich(rendered: &Rendered, minion: &Minion, instance: &Instance, environment: &Environment) -> Project {
+pub fn enrich(
+    rendered: &Rendered,
+    minion: &Minion,
+    instance: &Instance,
+    environment: &Environment,
+) -> Project {
     let mut project = rendered.project.clone();
     let names = Names::new(&project, minion, instance, environment);
-    let exposed: BTreeSet<&str> = minion.manifest.expose.iter().map(|e| e.service.as_str()).collect();
+    let exposed: BTreeSet<&str> = minion
+        .manifest
+        .expose
+        .iter()
+        .map(|e| e.service.as_str())
+        .collect();
     let finishing = finishing(&rendered.project);
     for (name, service) in &mut project.services {
         let container = &names.containers[name];
         service.container_name = Some(container.clone());
-        service.hostname.get_or_insert_with(|| name.chars().take(LONGEST_HOSTNAME).collect());
+        service
+            .hostname
+            .get_or_insert_with(|| name.chars().take(LONGEST_HOSTNAME).collect());
         // A container that has done its work must not do it again and again.
-        let restart = if finishing.contains(name) { "no" } else { "unless-stopped" };
+        let restart = if finishing.contains(name) {
+            "no"
+        } else {
+            "unless-stopped"
+        };
         service.restart.get_or_insert_with(|| restart.to_owned());
         service.logging.get_or_insert_with(log_limits);
         let zone = interpolate::escape(&environment.timezone);
@@ -32,10 +48,13 @@ pub fn enrich(rendered: &Rendered, minion: &Minion, instance: &Instance, environ
         if exposed.contains(name.as_str()) {
             join(service, "edge", container);
         }
-        service.labels.extend(labels(name, rendered, minion, instance, environment));
+        service
+            .labels
+            .extend(labels(name, rendered, minion, instance, environment));
     }
     // Where nothing but a database runs, it is what the user means.
-    let target = main_service(&rendered.project, minion).or_else(|| rendered.project.services.keys().next().map(String::as_str));
+    let target = main_service(&rendered.project, minion)
+        .or_else(|| rendered.project.services.keys().next().map(String::as_str));
     if let Some(service) = target.and_then(|name| project.services.get_mut(name)) {
         service.environment.extend(rendered.env.clone());
         service.mem_limit = instance.memory.or(service.mem_limit);
@@ -43,7 +62,9 @@ pub fn enrich(rendered: &Rendered, minion: &Minion, instance: &Instance, environ
     }
     project.networks.entry("default".to_owned()).or_default();
     if !exposed.is_empty() {
-        project.networks.insert("edge".to_owned(), edge(&environment.project));
+        project
+            .networks
+            .insert("edge".to_owned(), edge(&environment.project));
     }
     project.name = Some(names.project);
     project
@@ -51,13 +72,23 @@ pub fn enrich(rendered: &Rendered, minion: &Minion, instance: &Instance, environ
 
 /// The network that exposed services share with the proxy.
 fn edge(project: &str) -> Network {
-    Network { name: Some(format!("summoner-{project}-edge")), external: true, internal: false }
+    Network {
+        name: Some(format!("summoner-{project}-edge")),
+        external: true,
+        internal: false,
+    }
 }
 
 /// Services that others wait for until they are done.
 fn finishing(project: &Project) -> BTreeSet<String> {
-    let waits = project.services.values().flat_map(|service| &service.depends_on);
-    waits.filter(|(_, condition)| **condition == Condition::Completed).map(|(name, _)| name.clone()).collect()
+    let waits = project
+        .services
+        .values()
+        .flat_map(|service| &service.depends_on);
+    waits
+        .filter(|(_, condition)| **condition == Condition::Completed)
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// Three files of ten megabytes: the engine's default keeps everything for ever.
@@ -65,7 +96,9 @@ fn log_limits() -> Logging {
     let options = [("max-file", "3"), ("max-size", "10m")];
     Logging {
         driver: "json-file".to_owned(),
-        options: options.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        options: options
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
     }
 }
 

@@ -1,3 +1,4 @@
 //! Whether a minion keeps the rules of the house.
 /// stub
-pub fn todo(_: &crate::minion::Minion) -> Vec<crate::problem::Problem> { vec![] }
+#[must_use]
+pub fn lint(_: &crate::minion::Minion) -> Vec<crate::problem::Problem> { vec![] }

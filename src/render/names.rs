@@ -10,9 +10,19 @@ use crate::minion::Minion;
 #[must_use]
 pub fn main_service<'a>(project: &'a Project, minion: &'a Minion) -> Option<&'a str> {
     let manifest = &minion.manifest;
-    let exposed = manifest.expose.iter().map(|e| e.service.as_str()).find(|s| project.services.contains_key(*s));
+    let exposed = manifest
+        .expose
+        .iter()
+        .map(|e| e.service.as_str())
+        .find(|s| project.services.contains_key(*s));
     let is_database = |name: &str| manifest.databases.iter().any(|d| d.service == name);
-    exposed.or_else(|| project.services.keys().map(String::as_str).find(|name| !is_database(name)))
+    exposed.or_else(|| {
+        project
+            .services
+            .keys()
+            .map(String::as_str)
+            .find(|name| !is_database(name))
+    })
 }
 
 /// Names of an instance's project and containers.
@@ -28,7 +38,12 @@ impl Names {
     /// Names for the services of `project`: `<instance>-<domain>` for the main one,
     /// `<engine>-<instance>-<domain>` for a database, `<service>-<instance>-<domain>` for the rest.
     #[must_use]
-    pub fn new(project: &Project, minion: &Minion, instance: &Instance, environment: &Environment) -> Self {
+    pub fn new(
+        project: &Project,
+        minion: &Minion,
+        instance: &Instance,
+        environment: &Environment,
+    ) -> Self {
         let base = format!("{}-{}", instance.name, environment.domain);
         let main = main_service(project, minion);
         let mut containers = BTreeMap::new();
@@ -41,21 +56,35 @@ impl Names {
             }
             containers.insert(service.to_owned(), name);
         };
-        let databases = minion.manifest.databases.iter().filter(|d| project.services.contains_key(&d.service));
+        let databases = minion
+            .manifest
+            .databases
+            .iter()
+            .filter(|d| project.services.contains_key(&d.service));
         let mut named = BTreeSet::new();
         for database in databases {
             if named.insert(database.service.as_str()) {
-                give(&database.service, format!("{}-{base}", database.engine.name()));
+                give(
+                    &database.service,
+                    format!("{}-{base}", database.engine.name()),
+                );
             }
         }
-        for service in project.services.keys().filter(|s| !named.contains(s.as_str())) {
+        for service in project
+            .services
+            .keys()
+            .filter(|s| !named.contains(s.as_str()))
+        {
             if Some(service.as_str()) == main {
                 give(service, base.clone());
             } else {
                 give(service, format!("{service}-{base}"));
             }
         }
-        Self { project: project_name(&base), containers }
+        Self {
+            project: project_name(&base),
+            containers,
+        }
     }
 }
 

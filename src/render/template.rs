@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, Value};
+use minijinja::value::{Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, escape_formatter};
 
 use super::Input;
@@ -20,8 +20,10 @@ const FUEL: u64 = 200_000;
 const DEEPEST: usize = 32;
 
 /// Filters worth knowing, for hints.
-const FILTERS: [&str; 12] =
-    ["default", "first", "int", "join", "length", "lower", "replace", "split", "string", "trim", "upper", "yaml"];
+const FILTERS: [&str; 12] = [
+    "default", "first", "int", "join", "length", "lower", "replace", "split", "string", "trim",
+    "upper", "yaml",
+];
 
 /// A template and its name in problems.
 pub(super) struct Template<'a> {
@@ -47,7 +49,10 @@ impl fmt::Display for Told {
 impl std::error::Error for Told {}
 
 fn told(message: impl Into<String>, hint: impl Into<String>) -> Error {
-    let told = Told { message: message.into(), hint: hint.into() };
+    let told = Told {
+        message: message.into(),
+        hint: hint.into(),
+    };
     Error::new(ErrorKind::InvalidOperation, told.message.clone()).with_source(told)
 }
 
@@ -65,7 +70,14 @@ impl Template<'_> {
         let (message, hint) = words(error, context);
         let mut problem = Problem::new(self.file, message);
         // The lines of a text within another file are not that file's.
-        problem = problem.at(if self.path.is_empty() { self.position(error) } else { None }, self.path);
+        problem = problem.at(
+            if self.path.is_empty() {
+                self.position(error)
+            } else {
+                None
+            },
+            self.path,
+        );
         match hint {
             Some(hint) => problem.hint(hint),
             None => problem,
@@ -74,11 +86,17 @@ impl Template<'_> {
 
     fn position(&self, error: &Error) -> Option<Position> {
         let line = error.line()?;
-        let before = error.range().and_then(|range| self.source.get(..range.start)).unwrap_or_default();
+        let before = error
+            .range()
+            .and_then(|range| self.source.get(..range.start))
+            .unwrap_or_default();
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         // Only the start of a range on that very line gives a column.
         let same_line = before.matches('\n').count() + 1 == line && error.range().is_some();
-        Some(Position { line, column: if same_line { column } else { 1 } })
+        Some(Position {
+            line,
+            column: if same_line { column } else { 1 },
+        })
     }
 }
 
@@ -104,7 +122,17 @@ fn environment<'s>(input: &Input<'_>, compose: bool) -> Environment<'s> {
     env.set_debug(true);
     env.set_formatter(|out, state, value| {
         if value.is_none() {
-            return Err(told("nothing to print: the value is not set", "guard it: `{% if name %}…{% endif %}`"));
+            return Err(told(
+                "nothing to print: the value is not set",
+                "guard it: `{% if name %}…{% endif %}`",
+            ));
+        }
+        // The engine writes `True` as Python does; files want what YAML, JSON and shells call it.
+        if value.kind() == ValueKind::Bool {
+            let text = if value.is_true() { "true" } else { "false" };
+            return out
+                .write_str(text)
+                .map_err(|_| ErrorKind::WriteFailure.into());
         }
         escape_formatter(out, state, value)
     });
@@ -113,28 +141,65 @@ fn environment<'s>(input: &Input<'_>, compose: bool) -> Environment<'s> {
     let instance = input.instance.name.clone();
     let place = move |folder: &Path| {
         let path = folder.display().to_string();
-        if compose { interpolate::escape(&path) } else { path }
+        if compose {
+            interpolate::escape(&path)
+        } else {
+            path
+        }
     };
     let volumes = input.minion.manifest.volumes.iter().map(|volume| {
-        (volume.name.clone(), place(&input.environment.vsroot.join(&instance).join(&volume.name)))
+        (
+            volume.name.clone(),
+            place(&input.environment.vsroot.join(&instance).join(&volume.name)),
+        )
     });
     helper(&mut env, "volume", "volume", "volumes", volumes.collect());
     let databases = input.minion.manifest.databases.iter().map(|database| {
-        (database.service.clone(), place(&input.environment.dbsroot.join(&instance).join(&database.service)))
+        (
+            database.service.clone(),
+            place(
+                &input
+                    .environment
+                    .dbsroot
+                    .join(&instance)
+                    .join(&database.service),
+            ),
+        )
     });
-    helper(&mut env, "database", "database", "databases", databases.collect());
+    helper(
+        &mut env,
+        "database",
+        "database",
+        "databases",
+        databases.collect(),
+    );
     let files = input.minion.files.keys().flat_map(|name| {
         let name = name.strip_suffix(".j2").unwrap_or(name);
         // A folder can be mounted as well as a file in it.
         let folders = name.match_indices('/').map(|(i, _)| &name[..i]);
-        folders.chain([name]).map(|name| (name.to_owned(), place(&input.files_dir.join(name)))).collect::<Vec<_>>()
+        folders
+            .chain([name])
+            .map(|name| (name.to_owned(), place(&input.files_dir.join(name))))
+            .collect::<Vec<_>>()
     });
-    helper(&mut env, "file", "extra file", "the folder `files`", files.collect());
+    helper(
+        &mut env,
+        "file",
+        "extra file",
+        "the folder `files`",
+        files.collect(),
+    );
     env
 }
 
 /// A function from the name of something declared to its path on the host.
-fn helper(env: &mut Environment<'_>, name: &'static str, what: &'static str, section: &'static str, known: BTreeMap<String, String>) {
+fn helper(
+    env: &mut Environment<'_>,
+    name: &'static str,
+    what: &'static str,
+    section: &'static str,
+    known: BTreeMap<String, String>,
+) {
     env.add_function(name, move |wanted: String| {
         let Some(path) = known.get(&wanted) else {
             let hint = match nearest(&wanted, known.keys().map(String::as_str)) {
@@ -147,7 +212,9 @@ fn helper(env: &mut Environment<'_>, name: &'static str, what: &'static str, sec
         // A template writes `"{{ volume('x') }}:/path"`: these would end the text or the source.
         if path.contains(['"', '\\', ':', '\n', '\r']) {
             return Err(told(
-                format!("`{path}` cannot be mounted: a quote, colon, backslash or line end is in it"),
+                format!(
+                    "`{path}` cannot be mounted: a quote, colon, backslash or line end is in it"
+                ),
                 "choose another folder",
             ));
         }
@@ -158,11 +225,18 @@ fn helper(env: &mut Environment<'_>, name: &'static str, what: &'static str, sec
 /// A value as YAML reads it back, whatever is in it: text in quotes, numbers and lists as they are.
 fn yaml(value: Value) -> Result<String, Error> {
     if value.is_undefined() || value.is_none() {
-        return Err(told("nothing to print: the value is not set", "guard it: `{% if name %}…{% endif %}`"));
+        return Err(told(
+            "nothing to print: the value is not set",
+            "guard it: `{% if name %}…{% endif %}`",
+        ));
     }
     // JSON is YAML, but for characters that YAML wants escaped and JSON does not.
-    let json = serde_json::to_string(&value)
-        .map_err(|_| told("this cannot be written as YAML", "texts, numbers, booleans, lists and mappings can"))?;
+    let json = serde_json::to_string(&value).map_err(|_| {
+        told(
+            "this cannot be written as YAML",
+            "texts, numbers, booleans, lists and mappings can",
+        )
+    })?;
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -177,7 +251,9 @@ fn yaml(value: Value) -> Result<String, Error> {
 
 /// Message and hint.
 fn words(error: &Error, context: &Context) -> (String, Option<String>) {
-    if let Some(told) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Told>()) {
+    if let Some(told) =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<Told>())
+    {
         return (told.message.clone(), Some(told.hint.clone()));
     }
     let detail = error.detail().unwrap_or_default();
@@ -186,14 +262,26 @@ fn words(error: &Error, context: &Context) -> (String, Option<String>) {
         ErrorKind::OutOfFuel => ("the template runs without end".to_owned(), None),
         ErrorKind::TemplateNotFound => ("a template cannot include another".to_owned(), None),
         ErrorKind::UnknownFunction => {
-            let name = detail.split_whitespace().find(|w| *w != "function").unwrap_or_default();
+            let name = detail
+                .split_whitespace()
+                .find(|w| *w != "function")
+                .unwrap_or_default();
             let near = nearest(name, ["volume", "database", "file"]);
-            let hint = near.map_or("`volume('…')`, `database('…')` and `file('…')` are there".to_owned(), mean);
+            let hint = near.map_or(
+                "`volume('…')`, `database('…')` and `file('…')` are there".to_owned(),
+                mean,
+            );
             (format!("there is no function `{name}`"), Some(hint))
         }
         ErrorKind::UnknownFilter => {
-            let name = detail.split_whitespace().find(|w| *w != "filter").unwrap_or_default();
-            (format!("there is no filter `{name}`"), nearest(name, FILTERS).map(mean))
+            let name = detail
+                .split_whitespace()
+                .find(|w| *w != "filter")
+                .unwrap_or_default();
+            (
+                format!("there is no filter `{name}`"),
+                nearest(name, FILTERS).map(mean),
+            )
         }
         kind if detail.is_empty() => (kind.to_string(), None),
         ErrorKind::SyntaxError => (format!("not a valid template: {detail}"), None),

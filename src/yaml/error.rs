@@ -76,6 +76,9 @@ fn words(error: &Error) -> (String, Option<&'static str>) {
         ),
         Error::Eof { .. } => ("the file ends too early".to_owned(), None),
         Error::Message { msg, .. } => (plain(msg), None),
+        Error::ExternalMessage { msg, .. } if msg.contains("recursion limit") => {
+            budget("Recursion")
+        }
         Error::ExternalMessage { msg, .. } => (format!("not valid YAML: {}", plain(msg)), None),
         other => (
             format!("not valid YAML: {}", plain(&other.to_string())),
