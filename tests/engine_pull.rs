@@ -170,7 +170,11 @@ fn tar(seed: u16) -> Vec<u8> {
 
 /// Removes an image: nothing in the trait does, `summoner` never deletes images.
 fn remove_image(reference: &str) {
-    let mut socket = UnixStream::connect("/var/run/docker.sock").unwrap();
+    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+    let path = host
+        .strip_prefix("unix://")
+        .unwrap_or("/var/run/docker.sock");
+    let mut socket = UnixStream::connect(path).unwrap();
     write!(
         socket,
         "DELETE /images/{reference}?force=true HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n"
