@@ -2,9 +2,12 @@
 
 mod proxy_support;
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -307,18 +310,7 @@ fn a_new_site_and_a_new_certificate_arrive_without_a_lost_request() {
     world.wait_for("blog.test", "200", FOUND_AGAIN);
     assert!(matches!(world.apply(&world.files()).unwrap(), Outcome::Unchanged(1)));
 
-    let url = world.https("blog.test", "/?[1-2000]");
-    let store = world.store.ca_file();
-    let mut load = Command::new("curl")
-        .args(["-sS", "--rate", "600/s", "-o", "/dev/null", "-w", "%{http_code}\n", "--cacert"])
-        .arg(&store)
-        .args(["--connect-to", &format!("::127.0.0.1:{}", world.settings.https_port)])
-        .arg("--no-keepalive")
-        .arg(&url)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-
+    let load = Load::start(&world, "blog.test");
     world.sites.push(site("shop"));
     world.store.issue("shop", &["shop.test".to_owned()], Timestamp::now()).unwrap();
     let begin = Instant::now();
@@ -335,10 +327,10 @@ fn a_new_site_and_a_new_certificate_arrive_without_a_lost_request() {
     assert_eq!(world.apply(&world.files()).unwrap(), Outcome::Switched(3));
     assert_ne!(serial(&world), old, "the new certificate is served");
 
-    let mut codes = String::new();
-    load.stdout.take().unwrap().read_to_string(&mut codes).unwrap();
-    load.wait().unwrap();
-    assert_eq!(codes.lines().filter(|line| *line == "200").count(), 2000, "{codes}");
+    let codes = load.stop();
+    println!("{codes:?}");
+    assert!(codes.get("200").is_some_and(|count| *count > 100), "{codes:?}");
+    assert_eq!(codes.len(), 1, "{codes:?}");
 }
 
 #[test]
@@ -415,20 +407,54 @@ fn an_application_restarted_under_load_costs_no_wrong_answer() {
     let world = World::running(vec![site("blog")]);
     world.application("blog");
     world.wait_for("blog.test", "200", FOUND_AGAIN);
-    let url = world.https("blog.test", "/?[1-1500]");
-    let container = world.application_container("blog");
-    let restart = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(500));
-        docker(&["restart", "-t", "0", &container]);
-    });
-    let output = world.curl(&["--rate", "300/s", "-o", "/dev/null", "-w", "%{http_code}\n", &url]);
-    restart.join().unwrap();
-    let codes = text(&output.stdout);
-    let count = |code: &str| codes.lines().filter(|line| *line == code).count();
-    println!("200: {}, 503: {}", count("200"), count("503"));
-    // While nobody listens there is the waiting page, never a bare 502 or a hanging client.
-    assert_eq!(count("200") + count("503"), 1500, "{codes}");
+    let load = Load::start(&world, "blog.test");
+    std::thread::sleep(Duration::from_millis(500));
+    docker(&["restart", "-t", "0", &world.application_container("blog")]);
     world.wait_for("blog.test", "200", FOUND_AGAIN);
+    let codes = load.stop();
+    println!("{codes:?}");
+    // While nobody listens there is the waiting page, never a bare 502 or a hanging client.
+    assert!(codes.keys().all(|code| code == "200" || code == "503"), "{codes:?}");
+    assert!(codes["200"] > codes.get("503").copied().unwrap_or(0), "{codes:?}");
+}
+
+/// Requests without a pause, some on each connection, until told to stop.
+///
+/// With HTTP/1.1, where curl repeats a request whose connection was closed before it was looked
+/// at, as browsers do with both versions. In HTTP/2 nginx says so too (GOAWAY), but this curl gives
+/// up: about one request in two reloads, of one every 5 ms.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<BTreeMap<String, usize>>,
+}
+
+impl Load {
+    fn start(world: &World, host: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let url = world.https(host, "/?[1-20]");
+        let mut curl = world.curl_command();
+        curl.args(["--http1.1", "-o", "/dev/null", "-w", "%{http_code}\n", &url]);
+        let thread = std::thread::spawn(move || {
+            let mut codes = BTreeMap::new();
+            while !seen.load(Ordering::Relaxed) {
+                let output = curl.output().unwrap();
+                // Says why when there was no answer.
+                eprint!("{}", text(&output.stderr));
+                for code in text(&output.stdout).lines() {
+                    *codes.entry(code.to_owned()).or_default() += 1;
+                }
+            }
+            codes
+        });
+        Self { stop, thread }
+    }
+
+    /// How often each status was seen.
+    fn stop(self) -> BTreeMap<String, usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 #[test]
@@ -436,9 +462,10 @@ fn the_access_log_is_json_without_queries() {
     let world = World::running(vec![site("blog")]);
     let url = world.https("blog.test", "/secret?token=hidden");
     world.curl(&["-A", "a \"quoted\" agent", "-o", "/dev/null", &url]);
-    let line = world.proxy_log().lines().find(|line| line.contains("/secret")).map(str::to_owned);
+    let log = world.proxy_log();
+    let line = log.lines().find(|line| line.starts_with('{') && line.contains("/secret"));
     let line = line.expect("the request is in the log");
-    let entry: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    let entry: serde_json::Value = serde_json::from_str(line).expect(line);
     assert_eq!(entry["status"], 503);
     assert_eq!(entry["host"], "blog.test");
     assert_eq!(entry["agent"], "a \"quoted\" agent");

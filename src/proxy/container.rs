@@ -73,7 +73,6 @@ pub fn compose(proxy: &Proxy, project: &str, domain: &str, state: &Path, edge: &
         cap_drop: vec!["ALL".to_owned()],
         cap_add: ["CHOWN", "DAC_OVERRIDE", "NET_BIND_SERVICE", "SETGID", "SETUID"].map(str::to_owned).to_vec(),
         security_opt: vec!["no-new-privileges:true".to_owned()],
-        ulimits: BTreeMap::from([("nofile".to_owned(), (65536, 65536))]),
         stop_signal: Some("QUIT".to_owned()),
         stop_grace_period: Some(Duration::from_secs(10)),
         logging: Some(Logging {

@@ -17,6 +17,10 @@ use crate::files::FileError;
 const KEEP: usize = 5;
 /// Between two questions for the receipt; a reload takes about 150 ms.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Right answers in a row that make a receipt. nginx starts the new workers about 100 ms before it
+/// dismisses the old ones, and until then any of them may take the question: one right answer was
+/// seen to be followed by a wrong one.
+const IN_A_ROW: u32 = 10;
 
 /// What the switch does to the running nginx. Tests and the engine's side implement it.
 #[async_trait]
@@ -134,12 +138,14 @@ pub fn prepare(generations: &Generations, files: &Files) -> Result<Live, FileErr
     Ok(Live { number, hash })
 }
 
-/// Waits until nginx serves `wanted`.
+/// Waits until nginx serves `wanted`, with all of its workers.
 pub async fn receipt(effects: &dyn ProxyEffects, wanted: &Live, patience: Duration) -> Result<(), ProxyError> {
     let deadline = tokio::time::Instant::now() + patience;
+    let mut right = 0;
     loop {
         let live = effects.live().await;
-        if live.as_ref() == Some(wanted) {
+        right = if live.as_ref() == Some(wanted) { right + 1 } else { 0 };
+        if right == IN_A_ROW {
             return Ok(());
         }
         if tokio::time::Instant::now() >= deadline {
@@ -157,7 +163,7 @@ async fn test(effects: &dyn ProxyEffects, number: u64) -> Result<(), ProxyError>
 fn refusal(output: &str) -> ProxyError {
     let line = output.lines().find(|line| line.contains("[emerg]") || line.contains("[crit]"));
     let reason = line.or_else(|| output.lines().find(|line| !line.trim().is_empty())).unwrap_or("it gives no reason");
-    let reason = reason.trim().trim_start_matches("nginx: ").trim_start_matches("[emerg] ").to_owned();
+    let reason = reason.split_once("] ").map_or(reason, |(_, words)| words).trim().to_owned();
     let certificates = format!("{}/", paths::CERTIFICATES);
     let file = between(&reason, "/sites/", ".conf:");
     let site = file.or_else(|| between(&reason, &certificates, "/")).map(str::to_owned);

@@ -189,13 +189,15 @@ impl World {
 
     /// Runs curl with our root trusted and every name leading to the proxy.
     pub fn curl(&self, arguments: &[&str]) -> Output {
-        Command::new("curl")
-            .args(["-sS", "--max-time", "60", "--cacert"])
-            .arg(self.store.ca_file())
-            .args(["--connect-to", &format!("::127.0.0.1:{}", self.settings.https_port)])
-            .args(arguments)
-            .output()
-            .expect("curl is installed")
+        self.curl_command().args(arguments).output().expect("curl is installed")
+    }
+
+    /// The same, to be run elsewhere.
+    pub fn curl_command(&self) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--max-time", "60", "--cacert"]).arg(self.store.ca_file());
+        command.args(["--connect-to", &format!("::127.0.0.1:{}", self.settings.https_port)]);
+        command
     }
 
     /// The same over plain HTTP.
@@ -204,13 +206,6 @@ impl World {
         let mut all = vec!["-sS", "--max-time", "60", "--connect-to", &to];
         all.extend(arguments);
         Command::new("curl").args(all).output().expect("curl is installed")
-    }
-
-    /// The body of an answer that must be well.
-    pub fn get(&self, host: &str, path: &str) -> String {
-        let output = self.curl(&["--fail", &self.https(host, path)]);
-        assert!(output.status.success(), "{}\n{}", text(&output.stderr), self.proxy_log());
-        text(&output.stdout)
     }
 
     /// The status of an answer, `000` when there is none.

@@ -57,11 +57,10 @@ fn connection(stream: TcpStream) -> std::io::Result<()> {
                 format!("{}\n{headers}", request.line)
             }
         };
-        write!(
-            out,
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nStrict-Transport-Security: max-age=1\r\n\r\n{answer}",
-            answer.len()
-        )?;
+        let length = answer.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nStrict-Transport-Security: max-age=1\r\n\r\n");
+        // In one piece: several small writes would wait for each other's acknowledgement.
+        out.write_all((head + &answer).as_bytes())?;
     }
     Ok(())
 }
