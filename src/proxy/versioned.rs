@@ -39,7 +39,12 @@ impl Versioned {
     pub(super) fn publish(&self, content: &Content<'_>) -> Result<u64, FileError> {
         files::create_folder(&self.dir, 0o755)?;
         let numbers = self.sweep()?;
-        let number = 1 + numbers.iter().copied().max().unwrap_or(0).max(self.current().unwrap_or(0));
+        let number = 1 + numbers
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
+            .max(self.current().unwrap_or(0));
         let temporary = self.dir.join(format!(".v{number}.tmp"));
         files::create_folder(&temporary, 0o755)?;
         for (name, bytes, mode) in content {
@@ -60,7 +65,11 @@ impl Versioned {
         let failed = |error| FileError::of("read", &self.dir)(error);
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            let name = entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
             if name.starts_with(".v") {
                 remove(&self.dir.join(name))?;
             } else {
@@ -92,12 +101,19 @@ mod tests {
         let versioned = Versioned::new(root.path().join("blog"));
         assert_eq!(versioned.current(), None);
         for number in 1..=4 {
-            assert_eq!(versioned.publish(&[("a", format!("{number}").as_bytes(), 0o600)]).unwrap(), number);
+            assert_eq!(
+                versioned
+                    .publish(&[("a", format!("{number}").as_bytes(), 0o600)])
+                    .unwrap(),
+                number
+            );
         }
         assert_eq!(versioned.current(), Some(4));
         assert_eq!(fs::read(versioned.file("a")).unwrap(), b"4");
-        let mut left: Vec<_> =
-            fs::read_dir(root.path().join("blog")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(root.path().join("blog"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         left.sort();
         assert_eq!(left, ["current", "v3", "v4"]);
     }
