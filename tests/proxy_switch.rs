@@ -16,7 +16,7 @@ use summoner::proxy::switch::{Outcome, ProxyEffects, ProxyError, apply, prepare,
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// An nginx that keeps what it has loaded in a file, so that it outlives the one who drives it.
+/// An nginx that keeps what it has loaded in a file beside `proxy/`, so that it outlives the one who drives it.
 struct Paper {
     dir: PathBuf,
     /// What `nginx -t` prints, when it refuses.
@@ -60,7 +60,7 @@ impl Paper {
 
     /// Reads what `current` says now.
     fn load(&self) {
-        let text = fs::read_to_string(self.dir.join("current/generation.conf")).unwrap();
+        let text = fs::read_to_string(self.dir.join("proxy/current/generation.conf")).unwrap();
         let answer = text
             .split('\'')
             .nth(1)
@@ -111,7 +111,7 @@ fn files(text: &str) -> Files {
 /// A folder with generation 1, `first`, running.
 fn running() -> (tempfile::TempDir, Generations, Paper) {
     let root = tempfile::tempdir().unwrap();
-    let generations = Generations::new(root.path());
+    let generations = Generations::new(root.path().join("proxy"));
     let paper = Paper::new(root.path());
     let live = prepare(&generations, &files("first")).unwrap();
     assert_eq!(live.number, 1);
@@ -131,13 +131,13 @@ fn names(dir: &Path) -> Vec<String> {
 #[tokio::test]
 async fn what_runs_already_is_only_asked_for() {
     let (root, generations, paper) = running();
-    let before = names(root.path());
+    let before = names(&generations.dir);
     let outcome = apply(&generations, &files("first"), &paper, PATIENCE)
         .await
         .unwrap();
     assert_eq!(outcome, Outcome::Unchanged(1));
     assert_eq!(paper.log(), "live");
-    assert_eq!(names(root.path()), before);
+    assert_eq!(names(&generations.dir), before);
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_change_is_tested_switched_reloaded_and_confirmed_in_this_order() {
 #[tokio::test]
 async fn a_refused_candidate_disappears_and_its_site_is_named() {
     let (root, generations, mut paper) = running();
-    let before = names(root.path());
+    let before = names(&generations.dir);
     for (output, site, message) in [
         (
             "2026/11/20 09:35:52 [emerg] 12#12: unknown directive \"x\" in /etc/summoner/proxy/gen-2/sites/wordpress.conf:12\n\
@@ -196,7 +196,7 @@ async fn a_refused_candidate_disappears_and_its_site_is_named() {
             matches!(error, ProxyError::Refused { site: found, .. } if found.as_deref() == site)
         );
         assert_eq!(paper.log(), "test /etc/summoner/proxy/gen-2/nginx.conf");
-        assert_eq!(names(root.path()), before);
+        assert_eq!(names(&generations.dir), before);
     }
     assert_eq!(generations.current().unwrap().unwrap().0, 1);
 }
@@ -231,13 +231,13 @@ async fn without_a_receipt_the_old_generation_is_current_again() {
 #[tokio::test]
 async fn an_edit_by_hand_is_replaced() {
     let (root, generations, paper) = running();
-    fs::write(root.path().join("current/sites/blog.conf"), "by hand").unwrap();
+    fs::write(root.path().join("proxy/current/sites/blog.conf"), "by hand").unwrap();
     let outcome = apply(&generations, &files("first"), &paper, PATIENCE)
         .await
         .unwrap();
     assert_eq!(outcome, Outcome::Switched(2));
     assert_eq!(
-        fs::read_to_string(root.path().join("current/sites/blog.conf")).unwrap(),
+        fs::read_to_string(root.path().join("proxy/current/sites/blog.conf")).unwrap(),
         "# first\n"
     );
 }
@@ -245,8 +245,8 @@ async fn an_edit_by_hand_is_replaced() {
 #[tokio::test]
 async fn lost_state_is_made_again_under_a_running_nginx() {
     let (root, generations, paper) = running();
-    fs::remove_dir_all(root.path().join("gen-1")).unwrap();
-    fs::remove_file(root.path().join("current")).unwrap();
+    fs::remove_dir_all(root.path().join("proxy/gen-1")).unwrap();
+    fs::remove_file(root.path().join("proxy/current")).unwrap();
     // The number is the one that nginx answers already; the hash tells the difference.
     let outcome = apply(&generations, &files("other"), &paper, PATIENCE)
         .await
@@ -263,13 +263,11 @@ async fn five_generations_are_kept_and_the_current_one_always() {
             .await
             .unwrap();
     }
-    let kept = [
-        "current", "gen-5", "gen-6", "gen-7", "gen-8", "gen-9", "loaded",
-    ];
-    assert_eq!(names(root.path()), kept);
+    let kept = ["current", "gen-5", "gen-6", "gen-7", "gen-8", "gen-9"];
+    assert_eq!(names(&generations.dir), kept);
     generations.switch(5).unwrap();
     generations.prune(1).unwrap();
-    assert_eq!(names(root.path()), ["current", "gen-5", "gen-9", "loaded"]);
+    assert_eq!(names(&generations.dir), ["current", "gen-5", "gen-9"]);
 }
 
 #[test]
@@ -293,7 +291,7 @@ fn victim() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let mut paper = Paper::new(Path::new(&dir));
     paper.dies_at = std::env::var(DIES_AT).unwrap().parse().unwrap();
-    let generations = Generations::new(&dir);
+    let generations = Generations::new(Path::new(&dir).join("proxy"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -392,7 +390,7 @@ async fn a_proxy_that_does_not_run_yet_is_prepared_and_then_waited_for() {
         prepare(&generations, &files("first")).unwrap(),
         "once more changes nothing"
     );
-    let paper = Paper::new(&generations.dir);
+    let paper = Paper::new(root.path());
     assert!(matches!(
         receipt(&paper, &live, Duration::from_millis(50)).await,
         Err(ProxyError::NoReceipt { live: None, .. })

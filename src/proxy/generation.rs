@@ -131,11 +131,16 @@ impl Generations {
             .collect())
     }
 
-    /// Removes what a run that was killed while writing has left.
+    /// Removes what a run that was killed while writing, or while switching, has left.
     fn sweep(&self) -> Result<(), FileError> {
-        for name in self.names()?.iter().filter(|n| n.starts_with(".gen-")) {
+        for name in self.names()?.iter().filter(|name| name.starts_with('.')) {
             let path = self.dir.join(name);
-            gone(fs::remove_dir_all(&path)).map_err(FileError::of("remove", &path))?;
+            let removed = if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            gone(removed).map_err(FileError::of("remove", &path))?;
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ impl Versioned {
                 .file_name()
                 .to_string_lossy()
                 .into_owned();
-            if name.starts_with(".v") {
+            if name.starts_with('.') {
                 remove(&self.dir.join(name))?;
             } else {
                 numbers.extend(number_of(&name));
@@ -84,10 +84,16 @@ fn number_of(name: &str) -> Option<u64> {
     name.strip_prefix('v')?.parse().ok()
 }
 
-fn remove(folder: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(folder) {
+fn remove(path: &Path) -> Result<(), FileError> {
+    // A temporary link is no folder.
+    let removed = if path.is_dir() && !path.is_symlink() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(FileError::of("remove", folder)),
+        other => other.map_err(FileError::of("remove", path)),
     }
 }
 
@@ -124,10 +130,12 @@ mod tests {
         let versioned = Versioned::new(root.path());
         fs::create_dir(root.path().join(".v1.tmp")).unwrap();
         fs::write(root.path().join(".v1.tmp/a"), "half").unwrap();
+        std::os::unix::fs::symlink("v1", root.path().join(".link.1.tmp")).unwrap();
         // Complete, but never made the current one.
         fs::create_dir(root.path().join("v1")).unwrap();
         assert_eq!(versioned.publish(&[("a", b"whole", 0o644)]).unwrap(), 2);
         assert_eq!(fs::read(versioned.file("a")).unwrap(), b"whole");
         assert!(!root.path().join(".v1.tmp").exists());
+        assert!(!root.path().join(".link.1.tmp").is_symlink());
     }
 }
