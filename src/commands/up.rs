@@ -7,13 +7,15 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::watch;
 
+use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::apply::{self, Failure, Outcome};
 use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Health, RunState};
+use crate::engine::{Engine, Health, RunState};
 use crate::events::Events;
+use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::preflight::{self, Finding, Level};
@@ -114,11 +116,10 @@ async fn carry_out(
         paths: project.paths.clone(),
         wait_timeout: wait,
         helper_image: project.environment.proxy.image.clone(),
-        cancelled,
+        cancelled: cancelled.clone(),
     };
     let desired = context.desired.clone();
     let outcome = apply::apply(plan, context).await;
-    listening.abort();
     report.finish_progress();
 
     // Which data folders hold something now: from here on an empty one is no new one.
@@ -138,7 +139,14 @@ async fn carry_out(
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope).await? } else { Vec::new() };
+    let aftermath = Aftermath { engine, desired: &desired, scope, wait, cancelled };
+    let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
+    report.finish_progress();
+    listening.abort();
+    if *aftermath.cancelled.borrow() {
+        report.fail("interrupted while containers get healthy; they go on\n  hint: `summoner status` shows how they are");
+        return Ok(exit::INTERRUPTED);
+    }
     unwell.iter().for_each(|failure| tell_failure(session, failure));
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
@@ -161,37 +169,66 @@ async fn interrupted() {
     }
 }
 
-/// Containers that run but are not well, whether we touched them or not.
-async fn unwell(
-    engine: &Arc<dyn crate::engine::Engine>,
-    desired: &crate::plan::desired::Desired,
-    scope: Option<&BTreeSet<String>>,
-) -> Result<Vec<Failure>> {
-    let mut failures = Vec::new();
-    let services = desired
+/// Services that are not well, whether we touched them or not. One that is still starting, since the
+/// engine or the machine was restarted, is waited for like one of ours.
+async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<Failure>> {
+    let watcher = Watcher::start(&aftermath.engine);
+    let looks = aftermath
+        .desired
         .groups
         .iter()
-        .filter(|g| scope.is_none_or(|s| s.contains(&g.name)))
-        .flat_map(|g| g.services.values());
-    let looks = services.map(|service| async move { (service, engine.inspect(&service.name).await) });
-    for (service, seen) in futures_util::future::join_all(looks).await {
-        let how = match seen {
-            Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
-            Ok(c) if c.state == RunState::Restarting => "restarts over and over",
-            // Between two crashes it runs for a moment.
-            Ok(c) if c.health == Health::Starting && c.restarts >= apply::wait::RESTARTS => "restarts over and over",
-            Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
-            _ => continue,
-        };
-        failures.push(Failure {
-            target: service.target(),
-            message: format!("the container `{}` {how}", service.name),
-            hint: Some(format!("see more with `summoner logs {}`", service.minion)),
-            log: apply::wait::log_tail(engine.as_ref(), &service.name).await,
-            code: None,
-        });
+        .filter(|g| aftermath.scope.is_none_or(|s| s.contains(&g.name)))
+        .flat_map(|g| g.services.values())
+        .map(|service| unwell_service(session, aftermath, &watcher, service));
+    let mut failures = Vec::new();
+    for failure in futures_util::future::join_all(looks).await {
+        failures.extend(failure?);
     }
     Ok(failures)
+}
+
+async fn unwell_service(
+    session: &Session,
+    aftermath: &Aftermath<'_>,
+    watcher: &Watcher,
+    service: &Service,
+) -> Result<Option<Failure>> {
+    let engine = aftermath.engine.as_ref();
+    let target = service.target();
+    let how = match engine.inspect(&service.name).await {
+        Ok(c) if c.state == RunState::Running && c.health == Health::Starting => {
+            let cancelled = &aftermath.cancelled;
+            let limit = aftermath.wait;
+            let events = session.report.as_ref();
+            match wait::container(engine, watcher, events, cancelled, (&target, &c.id), Need::Healthy, limit).await {
+                Ok(()) => return Ok(None),
+                Err(Unmet::Broken(how)) => how,
+                Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
+                Err(Unmet::Engine(error)) => return Err(error.into()),
+                Err(Unmet::Cancelled) => return Ok(None),
+            }
+        }
+        Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
+        Ok(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
+        Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
+        _ => return Ok(None),
+    };
+    Ok(Some(Failure {
+        message: format!("the container `{}` {how}", service.name),
+        hint: Some(format!("see more with `summoner logs {}`", service.minion)),
+        log: wait::log_tail(engine, &service.name).await,
+        target,
+        code: None,
+    }))
+}
+
+/// What there is to look at when the plan is carried out.
+struct Aftermath<'a> {
+    engine: Arc<dyn Engine>,
+    desired: &'a Desired,
+    scope: Option<&'a BTreeSet<String>>,
+    wait: Duration,
+    cancelled: watch::Receiver<bool>,
 }
 
 /// Failures with their logs, and what was left out because of them.
