@@ -8,6 +8,7 @@ mod files;
 mod folders;
 pub mod routes;
 mod service;
+mod under_way;
 pub mod wait;
 
 use std::sync::Arc;
@@ -215,7 +216,7 @@ impl Run {
         self.context.events.event(Event::Started { target: target.clone(), action: verb.clone() });
         let engine = &self.context.engine;
         let engine_result = match &self.operation.action {
-            Action::CreateNetwork(spec) => engine.create_network(spec).await.map(|_| ()),
+            Action::CreateNetwork(spec) => under_way::network(engine.as_ref(), spec).await,
             Action::RemoveNetwork { id } => engine.remove_network(id).await,
             Action::Pull { image } => engine.pull(image, self.context.events.as_ref()).await,
             Action::Update { id } => engine.update(id, &self.service()?.spec).await,

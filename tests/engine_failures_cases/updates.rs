@@ -46,7 +46,9 @@ fn an_update_whose_image_cannot_be_had_stops_nothing() {
     fails(project.run(&["up", "--yes"]), 3, &[ABSENT_IMAGE, "docker pull"]);
     assert_eq!(containers(&project), before);
     write_duo(&project, "duo", "1.0.0");
+    project.up();
     settled(&project);
+    assert_eq!(containers(&project), before, "back to what runs, without touching it");
 }
 
 #[test]
