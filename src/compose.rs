@@ -138,6 +138,9 @@ pub struct Service {
     pub stop_grace_period: Option<Duration>,
     /// `stop_signal`.
     pub stop_signal: Option<String>,
+    /// `external_links`, as `<container>:<name>`: names it knows containers by that other projects
+    /// made, in the external networks they share.
+    pub external_links: Vec<String>,
     /// `extra_hosts`, as `host:address`.
     pub extra_hosts: Vec<String>,
     /// `logging`.

@@ -77,6 +77,11 @@ fn service(s: &Service) -> Value {
     }
     list(
         &mut map,
+        "external_links",
+        s.external_links.iter().map(|l| json!(l)),
+    );
+    list(
+        &mut map,
         "extra_hosts",
         s.extra_hosts.iter().map(|h| json!(h)),
     );

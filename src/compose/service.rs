@@ -26,6 +26,7 @@ pub(super) const KEYS: &[(&str, Read<Service>)] = &[
             .flat_map(|item| exposed(item, r))
             .collect();
     }),
+    ("external_links", |s, at, r| s.external_links = r.texts(at)),
     ("extra_hosts", |s, at, r| s.extra_hosts = extra_hosts(at, r)),
     ("healthcheck", |s, at, r| {
         s.healthcheck = healthcheck::read(at, r);

@@ -288,6 +288,9 @@ pub struct PortSpec {
 pub struct EndpointSpec {
     /// Names it answers to.
     pub aliases: Vec<String>,
+    /// Names it knows others by, `<container>:<name>`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
 }
 
 /// A healthcheck to give. `test` is as in Compose: `["CMD", …]`, `["CMD-SHELL", "…"]`, `["NONE"]`.

@@ -348,6 +348,7 @@ fn service() -> impl Strategy<Value = Service> {
         ulimits: three.5,
         sysctls: three.6,
         stop_grace_period: three.7,
+        external_links: three.8.clone(),
         extra_hosts: three.8,
         logging: three.9,
     })

@@ -350,6 +350,7 @@ pub async fn networks_are_made_joined_and_left(lab: &dyn Lab) {
 
     let alias = |alias: &str| EndpointSpec {
         aliases: vec![alias.to_owned()],
+        ..EndpointSpec::default()
     };
     let mut wanted = spec(lab, Role::Sleeps);
     wanted.networks.insert(a.clone(), alias("app"));
