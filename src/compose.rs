@@ -56,6 +56,12 @@ impl Project {
     pub fn to_yaml(&self) -> String {
         emit::write(self)
     }
+
+    /// The same without the text of YAML around it: what `to_yaml` writes, for comparing and hashing.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        emit::value(self)
+    }
 }
 
 /// Supported keys by where they stand: at the top, in a service, its healthcheck and logging, in a
@@ -138,6 +144,9 @@ pub struct Service {
     pub stop_grace_period: Option<Duration>,
     /// `stop_signal`.
     pub stop_signal: Option<String>,
+    /// `external_links`, as `<container>:<name>`: names it knows containers by that other projects
+    /// made, in the external networks they share.
+    pub external_links: Vec<String>,
     /// `extra_hosts`, as `host:address`.
     pub extra_hosts: Vec<String>,
     /// `logging`.

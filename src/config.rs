@@ -12,6 +12,7 @@ mod lookup;
 pub mod names;
 mod paths;
 mod proxy;
+mod punycode;
 mod resolve;
 mod source;
 

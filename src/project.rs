@@ -110,22 +110,21 @@ impl Project {
         let root = file.parent().unwrap_or(Path::new("")).to_owned();
         let root = std::path::absolute(&root).unwrap_or(root);
         let catalog = Catalog::open(Some(&root));
-        let environment = config::load(file, &catalog.names())?;
+        let mut environment = config::load(file, &catalog.names())?;
         let mut problems = Problems::default();
         let mut minions = BTreeMap::new();
         for instance in &environment.instances {
-            if instance.name == PROXY {
-                problems.push(
-                    Problem::new(environment.file.display().to_string(), "`proxy` is the name of summoner's own proxy")
-                        .at(instance.position, format!("minions.{PROXY}"))
-                        .hint("give the minion another name and say `use: proxy`"),
-                );
-            }
             if let Some(minion) = problems.collect(catalog.get(&instance.minion)) {
                 minions.insert(instance.name.clone(), minion);
             }
         }
         problems.into_result(())?;
+        let name = environment.file.display().to_string();
+        for instance in &environment.instances {
+            let plain = parameters::warnings(&minions[&instance.name], instance, &name);
+            environment.warnings.extend(plain);
+        }
+        environment.warnings.extend(untrusted(&environment, &minions));
         let paths = Paths::new(&environment.root);
         let state = State::load(&paths)?;
         let secrets = Secrets::load(&paths)?;
@@ -194,7 +193,13 @@ impl Project {
                     folders: folders.iter().map(|f| f.path.clone()).collect(),
                 },
             );
-            let project = render::enrich(&output, &minion, instance, &self.environment);
+            let mut project = render::enrich(&output, &minion, instance, &self.environment);
+            // An application reaches its own address from inside too, through the proxy.
+            let exposed = minion.manifest.expose.first().and_then(|e| project.services.get_mut(&e.service));
+            if let Some(service) = exposed {
+                let links = proxy::container::links(&instance.hosts, &self.environment.domain);
+                service.external_links.extend(links);
+            }
             let main = render::main_service(&project, &minion)
                 .map(str::to_owned)
                 .or_else(|| project.services.keys().next().cloned());
@@ -218,8 +223,9 @@ impl Project {
                 main,
             });
         }
-        problems.into_result(())?;
         self.add_proxy(&mut desired, &mut rendered)?;
+        problems.0.extend(self.clashes(&desired));
+        problems.into_result(())?;
         Ok(Wanted { desired, rendered, state })
     }
 
@@ -360,6 +366,26 @@ impl Project {
         Ok((group, text))
     }
 
+    /// Containers of two instances that would have one name: `db-blog` and the database `db` of `blog`.
+    fn clashes(&self, desired: &Desired) -> Vec<Problem> {
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for service in desired.groups.iter().flat_map(|g| g.services.values()) {
+            let Some(other) = owners.insert(&service.name, &service.minion) else { continue };
+            let minion = &service.minion;
+            let position = self.environment.instances.iter().find(|i| i.name == *minion).and_then(|i| i.position);
+            problems.push(
+                Problem::new(
+                    self.environment.file.display().to_string(),
+                    format!("`{minion}` and `{other}` would both have a container `{}`", service.name),
+                )
+                .at(position, format!("minions.{minion}"))
+                .hint("give one of them another name"),
+            );
+        }
+        problems
+    }
+
     fn add_proxy(&self, desired: &mut Desired, rendered: &mut Vec<Rendered>) -> Result<(), ProjectError> {
         let sites = self.sites(desired);
         if sites.is_empty() {
@@ -433,6 +459,32 @@ impl Project {
             })
             .collect()
     }
+}
+
+/// Says plainly that a public name is served with a certificate that no browser trusts: until ACME
+/// is there, the internal CA stands in.
+fn untrusted(environment: &Environment, minions: &BTreeMap<String, Minion>) -> Option<Problem> {
+    const INTERNAL: [&str; 5] = ["localhost", "test", "internal", "home.arpa", "local"];
+    let public = |host: &&String| {
+        !INTERNAL.iter().any(|end| host.as_str() == *end || host.ends_with(&format!(".{end}")))
+    };
+    if matches!(environment.proxy.tls, Tls::Internal | Tls::Off | Tls::Files { .. }) {
+        return None;
+    }
+    let asked = matches!(environment.proxy.tls, Tls::Auto);
+    let host = environment
+        .instances
+        .iter()
+        .filter(|i| !minions[&i.name].manifest.expose.is_empty())
+        .flat_map(|i| &i.hosts)
+        .find(|h| !asked || public(h))?;
+    Some(
+        Problem::new(
+            environment.file.display().to_string(),
+            format!("summoner does not get certificates from Let's Encrypt yet: `{host}` is served with one of its own CA, which browsers do not trust"),
+        )
+        .hint("bring your own: `proxy: {tls: {files: {certificate: …, key: …}}}`, or say `tls: internal` and trust `.summoner/ca/root.pem`"),
+    )
 }
 
 fn files_hash(files: &BTreeMap<String, Vec<u8>>) -> String {

@@ -7,6 +7,7 @@
 #[cfg(test)]
 pub(crate) mod agreement;
 mod error;
+mod field;
 pub mod quantity;
 pub mod reader;
 mod tree;
@@ -15,7 +16,8 @@ use serde_json::Value as Json;
 
 use crate::problem::{Position, Problem, Problems};
 
-pub use reader::{Field, MapReader, Reading};
+pub use field::Field;
+pub use reader::{MapReader, Reading};
 
 /// Larger files are no configuration.
 const MAX_BYTES: usize = 4 * 1024 * 1024;

@@ -153,6 +153,39 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
+fn what_blocks_share_is_written_once() {
+    let environment = parse(
+        "x-small: &small {resources: {memory: 64m}}\n\
+         summoner: {domain: a.org}\n\
+         minions:\n  x-safe: &safe {protect: true}\n  ghost:\n    <<: [*small, *safe]\n",
+    )
+    .unwrap();
+    let ghost = &environment.instances[0];
+    assert_eq!(
+        (environment.instances.len(), ghost.memory, ghost.protect),
+        (1, Some(64 << 20), true)
+    );
+}
+
+#[test]
+fn secrets_that_cannot_be_read_are_told_without_their_text() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let text = "summoner: {domain: a.org}\nminions:\n  ghost:\n    set: {a: {file: empty}, b: {file: none}, c: {env: NO}}\n";
+    let path = folder.path().join("config.yml");
+    let told = config::parse(&path, text, &["ghost"], &lookup())
+        .unwrap_err()
+        .to_string();
+    let told = told.replace(&format!("{}/", folder.path().display()), "");
+    assert_eq!(
+        told,
+        "config.yml:4:21 minions.ghost.set.a.file: `empty` is empty\n\
+         config.yml:4:39 minions.ghost.set.b.file: failed to read `none`: No such file or directory (os error 2)\n\
+         config.yml:4:55 minions.ghost.set.c.env: the environment variable `NO` is not set\n  hint: export NO=…"
+    );
+}
+
+#[test]
 fn words_of_the_short_form_stand_where_they_were_written() {
     let place = |text: &str| {
         let warning = parse(text).unwrap().warnings.remove(0);

@@ -15,6 +15,10 @@ use crate::plan::service::{NEXT, PREVIOUS};
 /// report without waiting longer.
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long the proxy may go on with addresses it looked up before: `resolver … valid=5s` in its
+/// configuration, and a second for the look-up itself. Nothing tells when it has looked.
+const RESOLVED: Duration = Duration::from_secs(6);
+
 /// Performs an operation on the container of a service; false when its turn never came.
 pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
     let service = run.service()?;
@@ -275,6 +279,8 @@ async fn side_by_side(run: &Run, service: &Service, old: &str, new: &str) -> Res
         return Err(Box::new(failure));
     }
     run.progress.send_replace(Progress::Started);
+    // Both answer to the same name; the old one goes when the proxy has seen the new one too.
+    tokio::time::sleep(RESOLVED).await;
     // The name passes on before the old one stops, so that a run that is cut off here is finished
     // by the next one (`Action::Finish`).
     step_aside(run, service, old).await.map_err(|e| engine_failure(&e))?;

@@ -3,12 +3,15 @@
 use crate::problem::Position;
 use crate::yaml::{Document, Field, Reading};
 
+/// A key the user chose, its place and what belongs to it.
+pub(super) type Named<'a> = (&'a str, Position, Field<'a>);
+
 /// The whole file.
 pub(super) struct File<'a> {
     pub summoner: Option<Summoner<'a>>,
     pub minions: Vec<Block<'a>>,
     pub proxy: Option<Field<'a>>,
-    pub destinations: Vec<(&'a str, Position, Field<'a>)>,
+    pub destinations: Vec<Named<'a>>,
     pub backup: Option<Field<'a>>,
     pub notify: Option<Field<'a>>,
 }
@@ -34,8 +37,8 @@ pub(super) struct Block<'a> {
     pub subdomain: Option<Field<'a>>,
     pub hosts: Option<Field<'a>>,
     pub version: Option<Field<'a>>,
-    pub set: Vec<(&'a str, Position, Field<'a>)>,
-    pub env: Vec<(&'a str, Position, Field<'a>)>,
+    pub set: Vec<Named<'a>>,
+    pub env: Vec<Named<'a>>,
     pub protect: bool,
     pub memory: Option<Field<'a>>,
     pub cpus: Option<Field<'a>>,
@@ -48,14 +51,21 @@ pub(super) fn read<'a>(reading: &'a Reading, document: &'a Document) -> File<'a>
     let mut map = reading.root(document).map();
     let file = File {
         summoner: map.require("summoner").map(|field| summoner(&field)),
-        minions: map.entries("minions").into_iter().map(block).collect(),
+        minions: own(map.entries("minions")).map(block).collect(),
         proxy: map.get("proxy"),
-        destinations: map.entries("destinations"),
+        destinations: own(map.entries("destinations")).collect(),
         backup: map.get("backup"),
         notify: map.get("notify"),
     };
     map.finish();
     file
+}
+
+/// Without the `x-…` that hold what anchors share.
+fn own(entries: Vec<Named<'_>>) -> impl Iterator<Item = Named<'_>> {
+    entries
+        .into_iter()
+        .filter(|(name, _, _)| !name.starts_with("x-"))
 }
 
 fn summoner<'a>(field: &Field<'a>) -> Summoner<'a> {
@@ -74,7 +84,7 @@ fn summoner<'a>(field: &Field<'a>) -> Summoner<'a> {
     summoner
 }
 
-fn block<'a>((name, position, field): (&'a str, Position, Field<'a>)) -> Block<'a> {
+fn block((name, position, field): Named<'_>) -> Block<'_> {
     let mut map = field.map();
     let resources = map.map("resources");
     let (memory, cpus) = resources.map_or((None, None), |mut resources| {

@@ -59,7 +59,13 @@ impl Sources<'_> {
         let path = paths::absolute(field, self.root, self.lookup)?;
         match (self.lookup.read)(&path) {
             // Editors and `echo` end a file with a newline that is no part of the password.
-            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
+            Ok(text) => match text.trim_end_matches(['\r', '\n']) {
+                "" => {
+                    field.fail(format!("`{}` is empty", field.node().text));
+                    None
+                }
+                text => Some(Secret::new(text)),
+            },
             Err(error) => {
                 field.fail(format!("failed to read `{}`: {error}", field.node().text));
                 None

@@ -87,10 +87,14 @@ pub fn warnings(minion: &Minion, instance: &Instance, config_file: &str) -> Vec<
     plain.map(warning).collect()
 }
 
-/// Name of a parameter's secret in `.env`.
+/// Name in `.env` of a key of the secret book: `db_password` is `DB_PASSWORD`. A variable of
+/// `env:` keeps its own capitals: `env_Token` is `ENV_Token`.
 #[must_use]
-pub fn env_name(parameter: &str) -> String {
-    parameter.to_ascii_uppercase().replace('-', "_")
+pub fn env_name(key: &str) -> String {
+    match key.strip_prefix("env_") {
+        Some(variable) => format!("ENV_{variable}"),
+        None => key.to_ascii_uppercase().replace('-', "_"),
+    }
 }
 
 fn path(instance: &Instance, section: &str, name: &str) -> String {
@@ -188,11 +192,10 @@ impl Resolver<'_> {
                     .insert(name.to_owned(), text.replace('$', "$$"));
                 return;
             }
-            SettingValue::Secret(secret) => self.secret(format!("ENV_{name}"), secret.clone()),
-            SettingValue::Generate(length) => {
-                let secret = self.book_entry(&format!("env_{name}"), *length);
-                self.secret(format!("ENV_{name}"), secret)
+            SettingValue::Secret(secret) => {
+                self.secret(env_name(&format!("env_{name}")), secret.clone())
             }
+            SettingValue::Generate(length) => self.made(&format!("env_{name}"), *length),
         };
         self.result
             .env

@@ -239,7 +239,8 @@ fn spec(
             aliases.push(name.to_owned());
         }
         aliases.sort();
-        networks.insert(full, EndpointSpec { aliases });
+        let links = if own { Vec::new() } else { service.external_links.clone() };
+        networks.insert(full, EndpointSpec { aliases, links });
     }
     let mounts = service
         .volumes

@@ -112,9 +112,9 @@ pub const FOLDERS: &[(&str, u32)] = &[
 /// joining the network: 0.1 to 0.15 s without any site, and every open connection cut (measured on
 /// Docker 20.10, `docs/proxy.md`). A link belongs to the application and touches nobody else.
 #[must_use]
-pub fn links(site: &Site, domain: &str) -> Vec<String> {
+pub fn links(hosts: &[String], domain: &str) -> Vec<String> {
     let proxy = container_name(domain);
-    site.hosts.iter().filter(|host| !host.starts_with("*.")).map(|host| format!("{proxy}:{host}")).collect()
+    hosts.iter().filter(|host| !host.starts_with("*.")).map(|host| format!("{proxy}:{host}")).collect()
 }
 
 /// Every host name of every site, for whoever gives them to the proxy as aliases after all.
@@ -174,7 +174,7 @@ mod tests {
             auth_paths: Vec::new(),
             tls: SiteTls::Off,
         };
-        assert_eq!(links(&site, "a.org"), ["proxy-a.org:blog.a.org"]);
+        assert_eq!(links(&site.hosts, "a.org"), ["proxy-a.org:blog.a.org"]);
         assert_eq!(aliases(&[site]), ["blog.a.org"]);
     }
 }

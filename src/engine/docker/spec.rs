@@ -139,6 +139,7 @@ pub(super) fn network_body(spec: &NetworkSpec) -> NetworkCreateRequest {
 pub(super) fn endpoint_settings(endpoint: &EndpointSpec) -> EndpointSettings {
     EndpointSettings {
         aliases: (!endpoint.aliases.is_empty()).then(|| endpoint.aliases.clone()),
+        links: (!endpoint.links.is_empty()).then(|| endpoint.links.clone()),
         ..Default::default()
     }
 }

@@ -83,15 +83,16 @@ fn values_keep_the_type_the_minion_asks_for() {
 
 #[test]
 fn variables_are_compose_text() {
-    let block = "    set: {admin: ada}\n    env: {PRICE: 5$, RATIO: 1.50, KEY: {env: P}, SALT: {generate: 16}}\n";
+    let block = "    set: {admin: ada}\n    env: {PRICE: 5$, RATIO: 1.50, KEY: {env: P}, Salt: {generate: 16}}\n";
     let mut book = SecretBook::new();
     let parameters = resolved(block, &mut book).unwrap();
     assert_eq!(
         serde_json::to_string(&parameters.env).unwrap(),
-        r#"{"KEY":"${ENV_KEY}","PRICE":"5$$","RATIO":"1.50","SALT":"${ENV_SALT}"}"#
+        r#"{"KEY":"${ENV_KEY}","PRICE":"5$$","RATIO":"1.50","Salt":"${ENV_Salt}"}"#
     );
     assert_eq!(parameters.secrets["ENV_KEY"].expose(), "hidden");
-    assert_eq!(parameters.generated, ["db_password", "env_SALT"]);
+    assert_eq!(parameters.generated, ["db_password", "env_Salt"]);
+    assert_eq!(env_name("env_Salt"), "ENV_Salt");
 }
 
 #[test]
