@@ -7,13 +7,15 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::watch;
 
+use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::apply::{self, Failure, Outcome};
 use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Health, RunState};
+use crate::engine::{Engine, Health, RunState};
 use crate::events::Events;
+use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::preflight::{self, Finding, Level};
@@ -139,7 +141,9 @@ async fn carry_out(
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope).await? } else { Vec::new() };
+    let aftermath = Aftermath { engine, desired: &desired, scope, wait };
+    let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
+    report.finish_progress();
     for line in &unwell {
         report.fail(line);
     }
@@ -151,34 +155,62 @@ async fn carry_out(
     })
 }
 
-/// Containers that run but are not well, whether we touched them or not.
-async fn unwell(
-    engine: &Arc<dyn crate::engine::Engine>,
-    desired: &crate::plan::desired::Desired,
-    scope: Option<&BTreeSet<String>>,
-) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    let services = desired
+/// Services that are not well, whether we touched them or not. One that is still starting, since the
+/// engine or the machine was restarted, is waited for like one of ours.
+async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<String>> {
+    let watcher = Watcher::start(&aftermath.engine);
+    let looks = aftermath
+        .desired
         .groups
         .iter()
-        .filter(|g| scope.is_none_or(|s| s.contains(&g.name)))
-        .flat_map(|g| g.services.values());
-    let looks = services.map(|service| async move { (service, engine.inspect(&service.name).await) });
-    for (service, seen) in futures_util::future::join_all(looks).await {
-        let how = match seen {
-            Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
-            Ok(c) if c.state == RunState::Restarting => "restarts over and over",
-            Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
-            _ => continue,
-        };
-        lines.push(format!(
-            "{}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
-            service.target(),
-            service.name,
-            service.minion
-        ));
+        .filter(|g| aftermath.scope.is_none_or(|s| s.contains(&g.name)))
+        .flat_map(|g| g.services.values())
+        .map(|service| unwell_service(session, aftermath, &watcher, service));
+    let mut lines = Vec::new();
+    for line in futures_util::future::join_all(looks).await {
+        lines.extend(line?);
     }
     Ok(lines)
+}
+
+async fn unwell_service(
+    session: &Session,
+    aftermath: &Aftermath<'_>,
+    watcher: &Watcher,
+    service: &Service,
+) -> Result<Option<String>> {
+    let engine = aftermath.engine.as_ref();
+    let target = service.target();
+    let how = match engine.inspect(&service.name).await {
+        Ok(c) if c.state == RunState::Running && c.health == Health::Starting => {
+            let (_keep, never) = watch::channel(false);
+            let limit = aftermath.wait;
+            let events = session.report.as_ref();
+            match wait::container(engine, watcher, events, &never, (&target, &c.id), Need::Healthy, limit).await {
+                Ok(()) => return Ok(None),
+                Err(Unmet::Broken(how)) => how,
+                Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
+                Err(Unmet::Engine(error)) => return Err(error.into()),
+                Err(Unmet::Cancelled) => return Ok(None),
+            }
+        }
+        Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
+        Ok(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
+        Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
+        _ => return Ok(None),
+    };
+    Ok(Some(format!(
+        "{target}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
+        service.name, service.minion
+    )))
+}
+
+/// What there is to look at when the plan is carried out.
+struct Aftermath<'a> {
+    engine: Arc<dyn Engine>,
+    desired: &'a Desired,
+    scope: Option<&'a BTreeSet<String>>,
+    wait: Duration,
 }
 
 /// Failures with their logs, and what was left out because of them.
