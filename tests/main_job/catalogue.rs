@@ -31,6 +31,9 @@ fn every_database_runs_and_two_instances_of_one_do_not_meet() {
     let answer = ask("cache", "export REDISCLI_AUTH=$REDIS_PASSWORD; redis-cli set a b >/dev/null; redis-cli get a").ok();
     assert_eq!(answer.stdout, "b\n");
     project.up().says("nothing to do");
+    project.run(&["down", "red", "--yes"]).ok();
+    project.up();
+    assert_eq!(psql("red", "select colour from t"), "red\n");
     secrets::appear_nowhere(&project, &[up.all(), seen]);
 }
 

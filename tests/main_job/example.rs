@@ -49,6 +49,13 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
     }
 
     assert!(project.get("site", "/").to_lowercase().contains("<html"));
+    // From inside too, by the very address that its visitors use.
+    for instance in ["site", "wordpress"] {
+        let url = project.url(instance, "/");
+        let code = ["exec", instance, "curl", "-sk", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", &url];
+        let code = project.run(&code).ok().stdout;
+        assert!(code == "200" || code == "302", "{url} from inside: {code}");
+    }
     use_wordpress(&project);
     use_the_wiki(&project);
 
@@ -58,7 +65,7 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
     assert_eq!(files(&project), before.1);
     project.run(&["plan", "--detailed-exitcode"]).code(0);
     assert_eq!(project.run(&["plan", "--json"]).ok().json()["changes"], 0);
-    project.run(&["plan", "--detailed-exitcode", "nobody"]).code(1);
+    project.run(&["plan", "--detailed-exitcode", "nobody"]).code(1).says("nobody");
 
     the_compose_client_sees_it(&project);
     secrets::appear_nowhere(&project, &[up.all(), seen]);

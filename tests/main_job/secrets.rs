@@ -84,8 +84,8 @@ pub fn appear_nowhere(project: &Project, outputs: &[String]) {
         let ran = project.run(verb);
         check(&format!("the output of `{}`", verb.join(" ")), ran.all().as_bytes());
     }
-    // What an application writes into its own volume is its own affair.
-    let databases = project.path("data");
+    // Databases keep what they were told.
+    let databases = project.path("data/database");
     let mut read = 0;
     walk(project.root(), &mut |path| {
         let below = path.strip_prefix(project.root()).unwrap().to_string_lossy().into_owned();
