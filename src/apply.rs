@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::compose::Condition;
 use crate::engine::{Engine, EngineError};
 use crate::events::{Event, Events};
+use crate::files::FileError;
 use crate::plan::desired::Desired;
 use crate::plan::observed::Observed;
 use crate::plan::{Action, Operation, Plan};
@@ -69,6 +70,10 @@ pub struct Failure {
 impl Failure {
     fn new(target: &str, message: impl Into<String>) -> Self {
         Self { target: target.to_owned(), message: message.into(), ..Self::default() }
+    }
+
+    fn file(target: &str, error: &FileError) -> Self {
+        Self { hint: error.hint(), ..Self::new(target, error.to_string()) }
     }
 
     fn engine(target: &str, error: &EngineError) -> Self {
@@ -199,6 +204,12 @@ impl Run {
         if !self.gate().await {
             return Ok(false);
         }
+        if matches!(
+            self.operation.action,
+            Action::Start { .. } | Action::Finish { .. } | Action::Restore { .. }
+        ) {
+            return service::perform(self).await;
+        }
         let target = &self.operation.target;
         let verb = self.operation.action.verb().to_owned();
         self.context.events.event(Event::Started { target: target.clone(), action: verb.clone() });
@@ -209,14 +220,17 @@ impl Run {
             Action::Pull { image } => engine.pull(image, self.context.events.as_ref()).await,
             Action::Update { id } => engine.update(id, &self.service()?.spec).await,
             Action::Rename { id } => engine.rename(id, &self.service()?.name).await,
-            Action::Connect { id, network, endpoint } => engine.connect(network, id, endpoint).await,
+            Action::Connect { id, network, endpoint, stale } => {
+                if *stale {
+                    // If this fails, so does the connect, and its reason is the better one.
+                    let _ = engine.disconnect(network, id).await;
+                }
+                engine.connect(network, id, endpoint).await
+            }
             Action::Remove { id, grace } => match engine.stop(id, Duration::from_secs(*grace)).await {
                 Ok(()) | Err(EngineError::NotFound { .. }) => engine.remove(id).await,
                 Err(error) => Err(error),
             },
-            Action::Start { .. } | Action::Finish { .. } | Action::Restore { .. } => {
-                return service::perform(self).await;
-            }
             Action::CreateFolder { path, uid, gid, mode } => {
                 folders::create(&self.context, path, (*uid, *gid), *mode)
                     .await
@@ -229,12 +243,12 @@ impl Run {
             }
             Action::WriteFiles => {
                 files::write(&self.context, &self.operation.minion)
-                    .map_err(|e| Failure::new(target, e.to_string()))?;
+                    .map_err(|e| Failure::file(target, &e))?;
                 Ok(())
             }
             Action::Forget => {
                 files::forget(&self.context, &self.operation.minion)
-                    .map_err(|e| Failure::new(target, e.to_string()))?;
+                    .map_err(|e| Failure::file(target, &e))?;
                 Ok(())
             }
             Action::Certificate { site, hosts } => {
@@ -258,7 +272,11 @@ impl Run {
                 routes::reload(&self.context).await?;
                 Ok(())
             }
-            Action::Create | Action::Replace { .. } => unreachable!("handled above"),
+            Action::Create
+            | Action::Replace { .. }
+            | Action::Start { .. }
+            | Action::Finish { .. }
+            | Action::Restore { .. } => unreachable!("handled above"),
         };
         engine_result.map_err(|e| Failure::engine(target, &e))?;
         self.context.events.event(Event::Finished { target: target.clone(), action: verb });

@@ -25,6 +25,24 @@ impl FileError {
         let path = path.to_owned();
         move |source| Self { action, path, source }
     }
+
+    /// What to type next, where the reason tells.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let folder = self.path.parent().unwrap_or(&self.path).display();
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                "make room and run it again, nothing is half written: `df -h {folder}` shows the disk"
+            )),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                Some(format!("the disk is mounted read-only: `findmnt -T {folder}` shows it"))
+            }
+            io::ErrorKind::PermissionDenied => {
+                Some(format!("run it as the owner of the files (`ls -ld {folder}`), or with sudo"))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Writes `content` to `path` with `mode`, atomically and durably.

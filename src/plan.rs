@@ -123,6 +123,8 @@ pub enum Action {
         network: String,
         /// How.
         endpoint: EndpointSpec,
+        /// It is still joined to a network of that name that is no more: to be left first.
+        stale: bool,
     },
     /// Stop and remove a container.
     Remove {

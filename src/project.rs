@@ -38,6 +38,9 @@ pub struct Project {
     pub state: State,
     /// Generated secrets.
     pub secrets: Secrets,
+    /// Lost passwords are no error, since nothing will be made with them: `down`. They stay
+    /// missing in [`Self::secrets`].
+    pub forgiving: bool,
 }
 
 /// Why a project cannot be opened or rendered.
@@ -128,7 +131,25 @@ impl Project {
         let paths = Paths::new(&environment.root);
         let state = State::load(&paths)?;
         let secrets = Secrets::load(&paths)?;
-        Ok(Self { environment, minions, catalog, paths, state, secrets })
+        Ok(Self { environment, minions, catalog, paths, state, secrets, forgiving: false })
+    }
+
+    /// Takes back from running containers what was remembered of their instances, where the state
+    /// was lost: without it the minions' newer defaults would be planned as updates.
+    pub fn adopt(&mut self, containers: &[Container]) {
+        for instance in &self.environment.instances {
+            let label = |c: &Container, key: &str| c.labels.get(key).cloned();
+            let found = containers
+                .iter()
+                .filter(|c| c.labels.get(labels::MINION) == Some(&instance.name))
+                .find_map(|c| label(c, labels::TEMPLATE).zip(label(c, labels::VERSION)));
+            if let Some((minion, version)) = found {
+                self.state
+                    .minions
+                    .entry(instance.name.clone())
+                    .or_insert_with(|| Remembered { minion, version, ..Remembered::default() });
+            }
+        }
     }
 
     /// Name of the network shared with the proxy.
@@ -269,11 +290,15 @@ impl Project {
                 None => lost.push(name.clone()),
             }
         }
-        if !lost.is_empty() && has_data {
+        let lost = if has_data { lost } else { Vec::new() };
+        if !lost.is_empty() && !self.forgiving {
             return Err(ProjectError::SecretsLost { minion: instance.name.clone(), names: lost });
         }
         let parameters = parameters::resolve(minion, instance, &file, &mut self.secrets.book)?;
         let output = self.render_one(instance, minion, &parameters)?;
+        if let Some(book) = self.secrets.book.get_mut(&instance.name) {
+            book.retain(|name, _| !lost.contains(name));
+        }
         Ok((parameters, output))
     }
 

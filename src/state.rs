@@ -49,7 +49,7 @@ impl StateError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::File(_) => None,
+            Self::File(error) => error.hint(),
             Self::Newer { .. } => Some("use the newer summoner, `summoner --version` tells which one this is".into()),
             Self::Damaged { path, .. } => Some(format!(
                 "put it back from a backup, or move it away and run `summoner plan`: `mv {0} {0}.damaged`",

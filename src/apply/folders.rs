@@ -84,7 +84,12 @@ async fn as_root(context: &Context, parent: &Path, script: &str, args: &[&str]) 
             target: "/parent".to_owned(),
             read_only: false,
         }],
-        labels: [(labels::ONE_OFF.to_owned(), "folder".to_owned())].into(),
+        labels: [
+            (labels::PROJECT.to_owned(), context.desired.project.clone()),
+            (labels::ROOT.to_owned(), context.desired.root.display().to_string()),
+            (labels::ONE_OFF.to_owned(), "folder".to_owned()),
+        ]
+        .into(),
         ..ContainerSpec::default()
     };
     let name = format!("summoner-folder-{}-{}", std::process::id(), crate::secret::Secret::generate(8).expose());

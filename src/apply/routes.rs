@@ -53,6 +53,7 @@ impl<'a> Effects<'a> {
             restart: "no".to_owned(),
             labels: [
                 (labels::PROJECT.to_owned(), self.context.desired.project.clone()),
+                (labels::ROOT.to_owned(), self.context.desired.root.display().to_string()),
                 (labels::ONE_OFF.to_owned(), "nginx-test".to_owned()),
             ]
             .into(),

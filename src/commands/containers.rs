@@ -141,7 +141,7 @@ pub(super) async fn one_off(session: &Session, args: &ExecArgs) -> Result<u8> {
     for key in [labels::HASH, "com.docker.compose.config-hash"] {
         spec.labels.remove(key);
     }
-    spec.labels.insert(labels::ONE_OFF.to_owned(), "run".to_owned());
+    spec.labels.insert(labels::ONE_OFF.to_owned(), labels::RUN.to_owned());
     spec.labels.insert("com.docker.compose.oneoff".to_owned(), "True".to_owned());
     if let Some(user) = &args.user {
         spec.user = Some(user.clone());

@@ -18,7 +18,8 @@ use crate::state::lock::Lock;
 
 pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let report = &session.report;
-    let project = world::open(session)?;
+    let mut project = world::open(session)?;
+    project.forgiving = true;
     let lock = if args.dry_run { None } else { Some(Lock::take(&project.paths, "down")?) };
     let world = world::look(session, project).await?;
     let mut names = args.minions.clone();
@@ -57,6 +58,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         return Ok(exit::OK);
     }
     let world::World { mut project, engine, wanted, observed, .. } = world;
+    // What was recovered from containers or their files must not go with them.
+    project.paths.create()?;
+    project.secrets.save(&project.paths)?;
     let (_cancel, cancelled) = watch::channel(false);
     let context = apply::Context {
         engine,
@@ -83,9 +87,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     }
     if !purge.is_empty() {
         project.state.save(&project.paths)?;
-        if project.secrets.existed {
-            project.secrets.save(&project.paths)?;
-        }
+        project.secrets.save(&project.paths)?;
     }
     drop(lock);
     report.note("`summoner up` brings it back");

@@ -101,11 +101,10 @@ async fn carry_out(
 
     let (cancel, cancelled) = watch::channel(false);
     let listening = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            cancel.send_replace(true);
-            // Held until the end: a dropped sender would look like no cancellation at all.
-            std::future::pending::<()>().await;
-        }
+        interrupted().await;
+        cancel.send_replace(true);
+        // Held until the end: a dropped sender would look like no cancellation at all.
+        std::future::pending::<()>().await;
     });
     let report = Arc::clone(&session.report);
     let context = apply::Context {
@@ -134,19 +133,17 @@ async fn carry_out(
             .collect();
         remembered.filled.extend(filled);
     }
+    // Told before anything else can go wrong.
+    tell(session, &outcome);
     project.state.save(&project.paths)?;
     drop(lock);
-
-    tell(session, &outcome);
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
     let aftermath = Aftermath { engine, desired: &desired, scope, wait };
     let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
     report.finish_progress();
-    for line in &unwell {
-        report.fail(line);
-    }
+    unwell.iter().for_each(|failure| tell_failure(session, failure));
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
         (None, true) => exit::OK,
@@ -155,9 +152,22 @@ async fn carry_out(
     })
 }
 
+/// Comes back when the user types Ctrl-C, or the system wants us to end: both give an update the
+/// time to put the old container back.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return drop(tokio::signal::ctrl_c().await);
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 /// Services that are not well, whether we touched them or not. One that is still starting, since the
 /// engine or the machine was restarted, is waited for like one of ours.
-async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<String>> {
+async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<Failure>> {
     let watcher = Watcher::start(&aftermath.engine);
     let looks = aftermath
         .desired
@@ -166,11 +176,11 @@ async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<Stri
         .filter(|g| aftermath.scope.is_none_or(|s| s.contains(&g.name)))
         .flat_map(|g| g.services.values())
         .map(|service| unwell_service(session, aftermath, &watcher, service));
-    let mut lines = Vec::new();
+    let mut failures = Vec::new();
     for line in futures_util::future::join_all(looks).await {
-        lines.extend(line?);
+        failures.extend(line?);
     }
-    Ok(lines)
+    Ok(failures)
 }
 
 async fn unwell_service(
@@ -178,10 +188,12 @@ async fn unwell_service(
     aftermath: &Aftermath<'_>,
     watcher: &Watcher,
     service: &Service,
-) -> Result<Option<String>> {
+) -> Result<Option<Failure>> {
     let engine = aftermath.engine.as_ref();
     let target = service.target();
     let how = match engine.inspect(&service.name).await {
+        // Between two crashes it runs for a moment.
+        Ok(c) if c.health == Health::Starting && c.restarts >= wait::RESTARTS => "restarts over and over".to_owned(),
         Ok(c) if c.state == RunState::Running && c.health == Health::Starting => {
             let (_keep, never) = watch::channel(false);
             let limit = aftermath.wait;
@@ -199,10 +211,13 @@ async fn unwell_service(
         Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
         _ => return Ok(None),
     };
-    Ok(Some(format!(
-        "{target}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
-        service.name, service.minion
-    )))
+    Ok(Some(Failure {
+        target,
+        message: format!("the container `{}` {how}", service.name),
+        hint: Some(format!("see more with `summoner logs {}`", service.minion)),
+        log: wait::log_tail(engine, &service.name).await,
+        code: None,
+    }))
 }
 
 /// What there is to look at when the plan is carried out.
@@ -216,20 +231,22 @@ struct Aftermath<'a> {
 /// Failures with their logs, and what was left out because of them.
 pub(super) fn tell(session: &Session, outcome: &Outcome) {
     let report = &session.report;
-    for failure in &outcome.failures {
-        let mut text = format!("{}: {}", failure.target, failure.message);
-        for line in &failure.log {
-            text.push_str("\n  | ");
-            text.push_str(line);
-        }
-        report.fail(&with_hint(&text, failure.hint.as_deref()));
-    }
+    outcome.failures.iter().for_each(|failure| tell_failure(session, failure));
     if !outcome.skipped.is_empty() && !outcome.interrupted {
         report.note(&format!("not begun, since something before them failed: {}", outcome.skipped.join(", ")));
     }
     if outcome.interrupted {
         report.fail("interrupted; what was begun is in a state that the next run finishes\n  hint: `summoner up` goes on from here");
     }
+}
+
+fn tell_failure(session: &Session, failure: &Failure) {
+    let mut text = format!("{}: {}", failure.target, failure.message);
+    for line in &failure.log {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    session.report.fail(&with_hint(&text, failure.hint.as_deref()));
 }
 
 fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendered], scope: Option<&BTreeSet<String>>) {

@@ -49,6 +49,7 @@ pub(super) async fn look(session: &Session, mut project: Project) -> Result<Worl
     let environment = &project.environment;
     let mut observed =
         observe::engine_side(engine.as_ref(), &environment.project, &environment.root).await?;
+    project.adopt(&observed.containers);
     let filled = |path: &std::path::Path| observe::folder(path) == Some(FolderState::Filled);
     let mut wanted = project.render(&observed.containers, &filled)?;
     session.report.redact(

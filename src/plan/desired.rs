@@ -29,8 +29,14 @@ pub mod labels {
     pub const HASH: &str = "io.summoner.hash";
     /// An image built from Debian packages where no registry answered.
     pub const STAND_IN: &str = "io.summoner.stand-in";
-    /// One-off container of `summoner run`.
+    /// Minion that an instance was made from.
+    pub const TEMPLATE: &str = "io.summoner.template";
+    /// Version of the instance.
+    pub const VERSION: &str = "io.summoner.version";
+    /// One-off container: [`RUN`] is the user's, all others are helpers of ours.
     pub const ONE_OFF: &str = "io.summoner.one-off";
+    /// Value of [`ONE_OFF`] for a container of `summoner run`.
+    pub const RUN: &str = "run";
     /// Compose's dependency label: `db:service_healthy:false`.
     pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 }

@@ -66,9 +66,9 @@ impl Refusal {
     }
 }
 
-/// All refusals of a plan.
+/// All refusals of a plan, each with its own hint: one `hint:` at the end could not help with all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+#[error("{}", .0.iter().map(|r| format!("{r}\n  hint: {}", r.hint())).collect::<Vec<_>>().join("\n"))]
 pub struct Refusals(pub Vec<Refusal>);
 
 /// Which instances are looked at; `None` means all, and removals with them.
@@ -155,6 +155,11 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
     }
     routes(desired, observed, &mut builder);
     builder.items.extend(services.items);
+    for (id, name) in &observed.helpers {
+        let action = Action::Remove { id: id.clone(), grace: 0 };
+        let op = operation(format!("helper/{name}"), "", action, service::CUT_OFF);
+        builder.add(format!("remove:{id}"), op, Vec::new());
+    }
     if scope.is_none() {
         orphans(desired, observed, &mut builder, &mut refusals);
     }

@@ -19,6 +19,9 @@ pub const NEXT: &str = ".next";
 /// Ending of the name of a container that was taken over from.
 pub const PREVIOUS: &str = ".previous";
 
+/// Cause of what tidies up after a run that was killed.
+pub(super) const CUT_OFF: &str = "left by a run that was cut off";
+
 /// Containers of one service by the part they play.
 struct Cast<'a> {
     current: Option<&'a Container>,
@@ -129,7 +132,9 @@ fn plan_service(
                     (Some(failed), Some(_)) => vec![failed.id.clone()],
                     _ => Vec::new(),
                 };
-                (replace(service, old, discard), cause, Some(interruption(service)))
+                // What a run that was cut off has stopped shall run again if this replacement fails.
+                let cut_off = previous.is_some() || !cast.leftover.is_empty();
+                (replace(service, old, cut_off, discard), cause, Some(interruption(service)))
             })
         }
     };
@@ -139,11 +144,11 @@ fn plan_service(
         for container in leftover {
             builder.add(
                 format!("remove:{}", container.id),
-                remove(group, &service.service, container, "left by a run that was cut off"),
+                remove(group, &service.service, container, CUT_OFF),
                 Vec::new(),
             );
         }
-        drift(group, service, current, &key, builder);
+        drift(group, service, current, observed, &key, builder);
         return;
     };
     // A replacement makes its own `.next`; one that is there belongs to a run that is no more.
@@ -153,7 +158,7 @@ fn plan_service(
         let remove_key = format!("remove:{}", container.id);
         builder.add(
             &remove_key,
-            remove(group, &service.service, container, "left by a run that was cut off"),
+            remove(group, &service.service, container, CUT_OFF),
             Vec::new(),
         );
         after.push(done(remove_key));
@@ -200,6 +205,15 @@ fn mismatch(service: &Service, container: &Container, observed: &Observed) -> Op
             None => "definition changed".to_owned(),
         });
     }
+    // The engine can change a limit, but not take one away.
+    let spec = &service.spec;
+    for (limit, wanted, given) in
+        [("memory", spec.memory, container.memory), ("cpus", spec.nano_cpus, container.nano_cpus)]
+    {
+        if wanted.is_none() && given != 0 {
+            return Some(format!("{limit} limited by hand"));
+        }
+    }
     match observed.image(&service.spec.image) {
         Some(image) if image.id != container.image_id => {
             let stand_in = observed
@@ -224,12 +238,12 @@ fn creation(service: &Service, observed: &Observed) -> String {
     }
 }
 
-fn replace(service: &Service, old: &Container, discard: Vec<String>) -> Action {
+fn replace(service: &Service, old: &Container, cut_off: bool, discard: Vec<String>) -> Action {
     // Host ports cannot be held by two at once.
     let overlap = service.overlap && service.spec.ports.is_empty();
     Action::Replace {
         old: old.id.clone(),
-        running: old.state == RunState::Running,
+        running: old.state == RunState::Running || cut_off,
         overlap,
         discard,
     }
@@ -244,7 +258,14 @@ fn interruption(service: &Service) -> String {
 }
 
 /// What somebody changed by hand, put back without making the container anew.
-fn drift(group: &Group, service: &Service, current: &Container, key: &str, builder: &mut Builder) {
+fn drift(
+    group: &Group,
+    service: &Service,
+    current: &Container,
+    observed: &Observed,
+    key: &str,
+    builder: &mut Builder,
+) {
     let add = |builder: &mut Builder, key: &str, action: Action, cause: String, after| {
         builder.add(key, operation(service.target(), &group.name, action, cause), after);
     };
@@ -273,13 +294,24 @@ fn drift(group: &Group, service: &Service, current: &Container, key: &str, build
         chain.push(done(own));
     }
     for (network, endpoint) in &service.spec.networks {
-        if !current.networks.contains_key(network) {
+        let joined = current.networks.get(network);
+        // A stopped container keeps the id of a network that was removed, and cannot start with it.
+        let stale = joined.is_some_and(|end| {
+            let there = |n: &crate::engine::Network| n.name == *network && n.id == end.network;
+            !end.network.is_empty() && !observed.networks.iter().any(there)
+        });
+        if joined.is_none() || stale {
             let own = format!("connect:{id}:{network}");
-            let action =
-                Action::Connect { id: id.clone(), network: network.clone(), endpoint: endpoint.clone() };
+            let action = Action::Connect {
+                id: id.clone(),
+                network: network.clone(),
+                endpoint: endpoint.clone(),
+                stale,
+            };
+            let cause = if stale { "its network was removed by hand" } else { "taken out of the network by hand" };
             let mut after = chain.clone();
             after.push(done(format!("network:{network}")));
-            add(builder, &own, action, "taken out of the network by hand".to_owned(), after);
+            add(builder, &own, action, cause.to_owned(), after);
             chain.push(done(own));
         }
     }

@@ -27,9 +27,13 @@ pub async fn engine_side(
     let (containers, networks, images) =
         futures_util::try_join!(engine.containers(), engine.networks(), engine.images())?;
     let mut foreign = BTreeMap::new();
-    let mut ours = Vec::new();
+    let (mut ours, mut helpers) = (Vec::new(), Vec::new());
     for summary in containers {
-        if summary.labels.contains_key(labels::ONE_OFF) {
+        if let Some(what) = summary.labels.get(labels::ONE_OFF) {
+            // A container of `summoner run` may be somebody at work.
+            if what != labels::RUN && owner(&summary, project, root).is_none() {
+                helpers.push((summary.id, summary.name));
+            }
             continue;
         }
         match owner(&summary, project, root) {
@@ -53,7 +57,7 @@ pub async fn engine_side(
         .try_collect()
         .await?;
     inspected.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Observed { containers: inspected, foreign, networks, images, ..Observed::default() })
+    Ok(Observed { containers: inspected, foreign, helpers, networks, images, ..Observed::default() })
 }
 
 /// Who owns a container, when it is not us.
