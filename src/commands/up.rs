@@ -12,7 +12,7 @@ use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Health, RunState};
+use crate::engine::{Container, Health, RunState};
 use crate::events::Events;
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
@@ -118,6 +118,7 @@ async fn carry_out(
         cancelled,
     };
     let desired = context.desired.clone();
+    let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
     listening.abort();
     report.finish_progress();
@@ -139,7 +140,7 @@ async fn carry_out(
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope).await? } else { Vec::new() };
+    let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope, fresh.as_deref()).await? } else { Vec::new() };
     for line in &unwell {
         report.fail(line);
     }
@@ -151,11 +152,13 @@ async fn carry_out(
     })
 }
 
-/// Containers that run but are not well, whether we touched them or not.
+/// Containers that run but are not well, whether we touched them or not. `fresh` is what was seen a
+/// moment ago, where nothing was done since.
 async fn unwell(
     engine: &Arc<dyn crate::engine::Engine>,
     desired: &crate::plan::desired::Desired,
     scope: Option<&BTreeSet<String>>,
+    fresh: Option<&[Container]>,
 ) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let services = desired
@@ -163,12 +166,18 @@ async fn unwell(
         .iter()
         .filter(|g| scope.is_none_or(|s| s.contains(&g.name)))
         .flat_map(|g| g.services.values());
-    let looks = services.map(|service| async move { (service, engine.inspect(&service.name).await) });
+    let looks = services.map(|service| async move {
+        let seen = match fresh {
+            Some(containers) => containers.iter().find(|c| c.name == service.name).cloned(),
+            None => engine.inspect(&service.name).await.ok(),
+        };
+        (service, seen)
+    });
     for (service, seen) in futures_util::future::join_all(looks).await {
         let how = match seen {
-            Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
-            Ok(c) if c.state == RunState::Restarting => "restarts over and over",
-            Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
+            Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
+            Some(c) if c.state == RunState::Restarting => "restarts over and over",
+            Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
             _ => continue,
         };
         lines.push(format!(
