@@ -9,7 +9,7 @@ use crate::report::Color;
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
 #[derive(Debug, Parser)]
 #[command(name = "summoner", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Start here: write a config.yml (see config.example.yml), then `summoner check`, `summoner plan`, `summoner up`.")]
+#[command(after_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.")]
 pub struct Cli {
     /// Work in this folder, as if started there
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
@@ -28,6 +28,8 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a config.yml to begin with, and a .gitignore beside it
+    Init,
     /// Check config.yml and every minion it uses; needs no engine
     Check,
     /// Show what `up` would do, and why

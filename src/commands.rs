@@ -4,6 +4,7 @@ mod check;
 mod containers;
 mod doctor;
 mod down;
+mod init;
 mod minion;
 mod plan;
 mod render;
@@ -59,6 +60,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
     };
     let session = Session { file, report };
     match cli.command {
+        Command::Init => init::run(&session),
         Command::Check => check::run(&session),
         Command::Plan(args) => plan::run(&session, &args).await,
         Command::Up(args) => up::run(&session, &args).await,

@@ -56,6 +56,12 @@ impl Project {
     pub fn to_yaml(&self) -> String {
         emit::write(self)
     }
+
+    /// The same without the text of YAML around it: what `to_yaml` writes, for comparing and hashing.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        emit::value(self)
+    }
 }
 
 /// Supported keys by where they stand: at the top, in a service, its healthcheck and logging, in a

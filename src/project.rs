@@ -124,6 +124,7 @@ impl Project {
             let plain = parameters::warnings(&minions[&instance.name], instance, &name);
             environment.warnings.extend(plain);
         }
+        environment.warnings.extend(untrusted(&environment, &minions));
         let paths = Paths::new(&environment.root);
         let state = State::load(&paths)?;
         let secrets = Secrets::load(&paths)?;
@@ -458,6 +459,32 @@ impl Project {
             })
             .collect()
     }
+}
+
+/// Says plainly that a public name is served with a certificate that no browser trusts: until ACME
+/// is there, the internal CA stands in.
+fn untrusted(environment: &Environment, minions: &BTreeMap<String, Minion>) -> Option<Problem> {
+    const INTERNAL: [&str; 5] = ["localhost", "test", "internal", "home.arpa", "local"];
+    let public = |host: &&String| {
+        !INTERNAL.iter().any(|end| host.as_str() == *end || host.ends_with(&format!(".{end}")))
+    };
+    if matches!(environment.proxy.tls, Tls::Internal | Tls::Off | Tls::Files { .. }) {
+        return None;
+    }
+    let asked = matches!(environment.proxy.tls, Tls::Auto);
+    let host = environment
+        .instances
+        .iter()
+        .filter(|i| !minions[&i.name].manifest.expose.is_empty())
+        .flat_map(|i| &i.hosts)
+        .find(|h| !asked || public(h))?;
+    Some(
+        Problem::new(
+            environment.file.display().to_string(),
+            format!("summoner does not get certificates from Let's Encrypt yet: `{host}` is served with one of its own CA, which browsers do not trust"),
+        )
+        .hint("bring your own: `proxy: {tls: {files: {certificate: …, key: …}}}`, or say `tls: internal` and trust `.summoner/ca/root.pem`"),
+    )
 }
 
 fn files_hash(files: &BTreeMap<String, Vec<u8>>) -> String {

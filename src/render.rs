@@ -53,7 +53,8 @@ pub struct Rendered {
     pub url: Option<String>,
     /// Image tag it was rendered with.
     pub version: String,
-    /// The user's further environment as texts of the raw model: a secret is `${NAME}`, any other `$` is doubled.
+    /// The user's further environment as texts of the raw model: a secret is `${NAME}`, any other
+    /// `$` is doubled.
     pub env: BTreeMap<String, String>,
 }
 

@@ -33,13 +33,16 @@ fn service(lines: &str) -> Service {
 }
 
 fn file(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = lines
+        .lines()
+        .fold(String::new(), |text, line| text + "    " + line + "\n");
     format!(
         "services:\n  web:\n    image: i:1\n{lines}  db: {{image: \"d:1\"}}\nnetworks: {{front: }}\nvolumes: {{data: {{}}}}\n"
     )
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn short_and_long_forms_mean_the_same() {
     for (short, long) in [
         ("command: a 'b c'", "command: [a, b c]"),
@@ -74,6 +77,14 @@ fn short_and_long_forms_mean_the_same() {
         (
             "tmpfs: '/tmp:size=1024,mode=1777'",
             "volumes: [{type: tmpfs, target: /tmp, tmpfs: {size: 1k, mode: 01777}}]",
+        ),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: 1023}}]",
+            "tmpfs: ['/t:mode=1777']",
+        ),
+        (
+            "volumes: [{type: tmpfs, target: /t, tmpfs: {mode: '700'}}]",
+            "tmpfs: ['/t:mode=700']",
         ),
         (
             "ports: ['8080:80']",

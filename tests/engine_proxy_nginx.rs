@@ -2,9 +2,12 @@
 
 mod proxy_support;
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -27,46 +30,85 @@ fn an_absent_application_is_a_waiting_page_and_is_found_when_it_comes_and_when_i
     let answer = world.curl(&["-i", &world.https("blog.test", "/some/page")]);
     let answer = text(&answer.stdout).to_lowercase();
     assert!(answer.starts_with("http/2 503"), "{answer}");
-    for part in ["retry-after: 5", "cache-control: no-store", "text/html", "http-equiv=\"refresh\"", "blog is not ready"] {
+    for part in [
+        "retry-after: 5",
+        "cache-control: no-store",
+        "text/html",
+        "http-equiv=\"refresh\"",
+        "blog is not ready",
+    ] {
         assert!(answer.contains(part), "{part} is missing in {answer}");
     }
 
     let first = world.application("blog");
-    println!("found after {:?}", world.wait_for("blog.test", "200", FOUND_AGAIN));
+    println!(
+        "found after {:?}",
+        world.wait_for("blog.test", "200", FOUND_AGAIN)
+    );
 
     world.remove_application("blog");
     world.wait_for("blog.test", "503", FOUND_AGAIN);
     world.occupy_an_address();
     let second = world.application("blog");
     assert_ne!(first, second, "the application has another address now");
-    println!("found again after {:?}", world.wait_for("blog.test", "200", FOUND_AGAIN));
+    println!(
+        "found again after {:?}",
+        world.wait_for("blog.test", "200", FOUND_AGAIN)
+    );
 }
 
 #[test]
 fn only_known_names_are_served() {
     let world = World::running(vec![site("blog")]);
     let nothing = world.curl_http(&[&world.http("other.test", "/")]);
-    assert_eq!(nothing.status.code(), Some(52), "closed without an answer: {}", text(&nothing.stderr));
+    assert_eq!(
+        nothing.status.code(),
+        Some(52),
+        "closed without an answer: {}",
+        text(&nothing.stderr)
+    );
     let refused = world.curl(&["-k", &world.https("other.test", "/")]);
-    assert_eq!(refused.status.code(), Some(35), "no handshake: {}", text(&refused.stderr));
+    assert_eq!(
+        refused.status.code(),
+        Some(35),
+        "no handshake: {}",
+        text(&refused.stderr)
+    );
     // Without a name in the handshake at all.
     let address = format!("https://127.0.0.1:{}/", world.settings.https_port);
     assert_eq!(world.curl(&["-k", &address]).status.code(), Some(35));
-    let misdirected = ["-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: other.test", &world.https("blog.test", "/")];
+    let misdirected = [
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        "Host: other.test",
+        &world.https("blog.test", "/"),
+    ];
     assert_eq!(text(&world.curl(&misdirected).stdout), "421");
 }
 
 #[test]
 fn challenges_are_answered_for_every_name_and_nothing_else_is() {
     let world = World::running(vec![site("blog")]);
-    let folder = world.state().join("acme/webroot/.well-known/acme-challenge");
+    let folder = world
+        .state()
+        .join("acme/webroot/.well-known/acme-challenge");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("token"), "answer").unwrap();
     for host in ["blog.test", "not-rendered-yet.test"] {
         let url = world.http(host, "/.well-known/acme-challenge/token");
         assert_eq!(text(&world.curl_http(&[&url]).stdout), "answer", "{host}");
         let url = world.http(host, "/.well-known/acme-challenge/other");
-        assert_eq!(text(&world.curl_http(&["-o", "/dev/null", "-w", "%{http_code}", &url]).stdout), "404");
+        assert_eq!(
+            text(
+                &world
+                    .curl_http(&["-o", "/dev/null", "-w", "%{http_code}", &url])
+                    .stdout
+            ),
+            "404"
+        );
     }
 }
 
@@ -96,7 +138,10 @@ fn http2_is_spoken_and_hsts_only_where_browsers_trust_the_certificate() {
         let output = world.curl(&["-o", "/dev/null", "-D", "-", &world.https(host, "/")]);
         let head = text(&output.stdout).to_lowercase();
         assert!(head.starts_with("http/2 200"), "{head}");
-        let sent: Vec<_> = head.lines().filter_map(|l| l.strip_prefix("strict-transport-security: ")).collect();
+        let sent: Vec<_> = head
+            .lines()
+            .filter_map(|l| l.strip_prefix("strict-transport-security: "))
+            .collect();
         assert_eq!(sent, hsts.into_iter().collect::<Vec<_>>(), "{host}");
     }
 }
@@ -115,9 +160,14 @@ fn websockets_pass_on_every_path() {
 
     for path in ["/socket/1", "/"] {
         let mut stream = TcpStream::connect(("127.0.0.1", world.settings.http_port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         let head = upgrade(&mut stream, path, "websocket");
-        assert!(head.starts_with("HTTP/1.1 101") && head.contains("X-Key: abc"), "{path}: {head}");
+        assert!(
+            head.starts_with("HTTP/1.1 101") && head.contains("X-Key: abc"),
+            "{path}: {head}"
+        );
         // A masked frame with `ping`, and then a second one: the connection stays.
         for _ in 0..2 {
             let frame = [0x81, 0x84, 0, 0, 0, 0, b'p', b'i', b'n', b'g'];
@@ -133,7 +183,16 @@ fn websockets_pass_on_every_path() {
     let head = upgrade(&mut stream, "/", "h2c");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 
-    let upgrade = ["--http1.1", "-i", "-m", "2", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"];
+    let upgrade = [
+        "--http1.1",
+        "-i",
+        "-m",
+        "2",
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: websocket",
+    ];
     let mut arguments = upgrade.to_vec();
     let url = world.https("blog.test", "/socket/1");
     arguments.push(&url);
@@ -178,14 +237,30 @@ fn large_uploads_stream_through_and_larger_ones_are_refused() {
 
     for version in ["--http1.1", "--http2"] {
         let answer = upload(200 * MIB, "files.test", &[version]);
-        assert!(answer.starts_with("bytes=209715200 "), "{version}: {answer}");
+        assert!(
+            answer.starts_with("bytes=209715200 "),
+            "{version}: {answer}"
+        );
     }
-    let temporary = docker(&["exec", &world.proxy(), "sh", "-c", "find /var/cache/nginx /var/lib/nginx -type f | wc -l"]);
-    assert_eq!(temporary.trim(), "0", "nothing was kept on the proxy's disk");
+    let temporary = docker(&[
+        "exec",
+        &world.proxy(),
+        "sh",
+        "-c",
+        "find /var/cache/nginx /var/lib/nginx -type f | wc -l",
+    ]);
+    assert_eq!(
+        temporary.trim(),
+        "0",
+        "nothing was kept on the proxy's disk"
+    );
 
     // The application sees the first byte while the client still sends: 4 MiB at 2 MiB/s.
     let slowly = upload(4 * MIB, "files.test", &["--limit-rate", "2M"]);
-    let spread = slowly.split("spread_ms=").nth(1).and_then(|rest| rest.lines().next()?.parse::<u64>().ok());
+    let spread = slowly
+        .split("spread_ms=")
+        .nth(1)
+        .and_then(|rest| rest.lines().next()?.parse::<u64>().ok());
     assert!(spread.is_some_and(|ms| ms > 500), "{slowly}");
 
     assert!(upload(201 * MIB, "files.test", &[]).ends_with("413"));
@@ -209,9 +284,15 @@ fn a_client_cannot_pretend_to_be_a_proxy() {
         format!("X-Forwarded-Host: blog.test:{port}"),
         format!("Host: blog.test:{port}"),
     ] {
-        assert!(seen.lines().any(|seen| seen == line), "{line} is missing: {seen}");
+        assert!(
+            seen.lines().any(|seen| seen == line),
+            "{line} is missing: {seen}"
+        );
     }
-    assert!(!seen.to_lowercase().contains("\nproxy:") && !seen.to_lowercase().contains("\nforwarded:"), "{seen}");
+    assert!(
+        !seen.to_lowercase().contains("\nproxy:") && !seen.to_lowercase().contains("\nforwarded:"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -223,11 +304,21 @@ fn a_trusted_proxy_is_believed() {
     world.application("blog");
     world.wait_for("blog.test", "200", FOUND_AGAIN);
     let seen = spoofed(&world);
-    for line in ["X-Forwarded-For: 203.0.113.7", "X-Real-IP: 203.0.113.7", "X-Forwarded-Proto: http"] {
-        assert!(seen.lines().any(|seen| seen == line), "{line} is missing: {seen}");
+    for line in [
+        "X-Forwarded-For: 203.0.113.7",
+        "X-Real-IP: 203.0.113.7",
+        "X-Forwarded-Proto: http",
+    ] {
+        assert!(
+            seen.lines().any(|seen| seen == line),
+            "{line} is missing: {seen}"
+        );
     }
     // Further left may be anything that the client itself wrote.
-    assert!(!seen.contains("192.0.2.66") && !seen.contains("evil"), "{seen}");
+    assert!(
+        !seen.contains("192.0.2.66") && !seen.contains("evil"),
+        "{seen}"
+    );
 }
 
 fn spoofed(world: &World) -> String {
@@ -259,10 +350,18 @@ fn sign_in_paths_are_slowed_down() {
     world.application("blog");
     world.wait_for("blog.test", "200", FOUND_AGAIN);
     let range = world.https("blog.test", "/login?[1-40]");
-    let codes = text(&world.curl(&["-o", "/dev/null", "-w", "%{http_code}\n", &range]).stdout);
+    let codes = text(
+        &world
+            .curl(&["-o", "/dev/null", "-w", "%{http_code}\n", &range])
+            .stdout,
+    );
     let count = |code| codes.lines().filter(|line| *line == code).count();
     assert!(count("200") >= 10 && count("429") >= 10, "{codes}");
-    let answer = text(&world.curl(&["-i", &world.https("blog.test", "/login")]).stdout);
+    let answer = text(
+        &world
+            .curl(&["-i", &world.https("blog.test", "/login")])
+            .stdout,
+    );
     assert!(answer.to_lowercase().contains("retry-after: 2"), "{answer}");
     assert_eq!(world.status("blog.test", "/"), "200", "other paths are not");
 }
@@ -276,11 +375,17 @@ fn a_refused_candidate_leaves_everything_as_it_was_and_is_named() {
 
     // Cannot come from a template; stands for a defect of ours.
     let mut files = world.files();
-    files.insert("sites/wiki.conf".to_owned(), "\nserver { listne 80; }\n".to_owned());
+    files.insert(
+        "sites/wiki.conf".to_owned(),
+        "\nserver { listne 80; }\n".to_owned(),
+    );
     match world.apply(&files) {
         Err(ProxyError::Refused { site, reason }) => {
             assert_eq!(site.as_deref(), Some("wiki"));
-            assert!(reason.contains("unknown directive") && reason.contains("wiki.conf:2"), "{reason}");
+            assert!(
+                reason.contains("unknown directive") && reason.contains("wiki.conf:2"),
+                "{reason}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -288,12 +393,21 @@ fn a_refused_candidate_leaves_everything_as_it_was_and_is_named() {
     // A site without its certificate.
     world.sites.push(site("shop"));
     match world.apply(&world.files()) {
-        Err(ProxyError::Refused { site, reason }) => assert_eq!(site.as_deref(), Some("shop"), "{reason}"),
+        Err(ProxyError::Refused { site, reason }) => {
+            assert_eq!(site.as_deref(), Some("shop"), "{reason}");
+        }
         other => panic!("{other:?}"),
     }
 
     assert_eq!(world.live(), Some(before.clone()));
-    assert_eq!(world.generations().current().unwrap().map(|(number, _)| number), Some(before.number));
+    assert_eq!(
+        world
+            .generations()
+            .current()
+            .unwrap()
+            .map(|(number, _)| number),
+        Some(before.number)
+    );
     assert_eq!(world.status("blog.test", "/"), "200");
     docker(&["restart", "-t", "5", &world.proxy()]);
     world.await_receipt(&before);
@@ -305,40 +419,54 @@ fn a_new_site_and_a_new_certificate_arrive_without_a_lost_request() {
     let mut world = World::running(vec![site("blog")]);
     world.application("blog");
     world.wait_for("blog.test", "200", FOUND_AGAIN);
-    assert!(matches!(world.apply(&world.files()).unwrap(), Outcome::Unchanged(1)));
+    assert!(matches!(
+        world.apply(&world.files()).unwrap(),
+        Outcome::Unchanged(1)
+    ));
 
-    let url = world.https("blog.test", "/?[1-2000]");
-    let store = world.store.ca_file();
-    let mut load = Command::new("curl")
-        .args(["-sS", "--rate", "600/s", "-o", "/dev/null", "-w", "%{http_code}\n", "--cacert"])
-        .arg(&store)
-        .args(["--connect-to", &format!("::127.0.0.1:{}", world.settings.https_port)])
-        .arg("--no-keepalive")
-        .arg(&url)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-
+    let load = Load::start(&world, "blog.test");
     world.sites.push(site("shop"));
-    world.store.issue("shop", &["shop.test".to_owned()], Timestamp::now()).unwrap();
+    world
+        .store
+        .issue("shop", &["shop.test".to_owned()], Timestamp::now())
+        .unwrap();
     let begin = Instant::now();
     assert_eq!(world.apply(&world.files()).unwrap(), Outcome::Switched(2));
     println!("switched within {:?}", begin.elapsed());
     assert_eq!(world.status("shop.test", "/"), "503");
 
     let serial = |world: &World| {
-        let output = world.curl(&["-o", "/dev/null", "-w", "%{certs}", &world.https("blog.test", "/")]);
-        text(&output.stdout).lines().find(|line| line.starts_with("Serial")).unwrap_or_default().to_owned()
+        let output = world.curl(&[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{certs}",
+            &world.https("blog.test", "/"),
+        ]);
+        text(&output.stdout)
+            .lines()
+            .find(|line| line.starts_with("Serial"))
+            .unwrap_or_default()
+            .to_owned()
     };
     let old = serial(&world);
-    assert_eq!(world.store.issue("blog", &["blog.test".to_owned()], Timestamp::now()).unwrap(), 2);
+    assert_eq!(
+        world
+            .store
+            .issue("blog", &["blog.test".to_owned()], Timestamp::now())
+            .unwrap(),
+        2
+    );
     assert_eq!(world.apply(&world.files()).unwrap(), Outcome::Switched(3));
     assert_ne!(serial(&world), old, "the new certificate is served");
 
-    let mut codes = String::new();
-    load.stdout.take().unwrap().read_to_string(&mut codes).unwrap();
-    load.wait().unwrap();
-    assert_eq!(codes.lines().filter(|line| *line == "200").count(), 2000, "{codes}");
+    let codes = load.stop();
+    println!("{codes:?}");
+    assert!(
+        codes.get("200").is_some_and(|count| *count > 100),
+        "{codes:?}"
+    );
+    assert_eq!(codes.len(), 1, "{codes:?}");
 }
 
 #[test]
@@ -346,7 +474,10 @@ fn the_proxy_comes_back_after_being_killed() {
     let world = World::running(vec![site("blog")]);
     let live = world.live().unwrap();
     docker(&["kill", "-s", "KILL", &world.proxy()]);
-    assert!(world.state().join("run/ctl.sock").exists(), "the stale socket is what this test is about");
+    assert!(
+        world.state().join("run/ctl.sock").exists(),
+        "the stale socket is what this test is about"
+    );
     assert_eq!(world.live(), None);
     docker(&["start", &world.proxy()]);
     world.await_receipt(&live);
@@ -354,7 +485,11 @@ fn the_proxy_comes_back_after_being_killed() {
     let health = "{{.State.Health.Status}}";
     let begin = Instant::now();
     while docker(&["inspect", "-f", health, &world.proxy()]).trim() != "healthy" {
-        assert!(begin.elapsed() < Duration::from_secs(20), "{}", world.proxy_log());
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "{}",
+            world.proxy_log()
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }
@@ -363,15 +498,24 @@ fn the_proxy_comes_back_after_being_killed() {
 fn an_interrupted_switch_is_finished_by_the_next_run() {
     let mut world = World::running(vec![site("blog")]);
     world.sites.push(site("shop"));
-    world.store.issue("shop", &["shop.test".to_owned()], Timestamp::now()).unwrap();
+    world
+        .store
+        .issue("shop", &["shop.test".to_owned()], Timestamp::now())
+        .unwrap();
     // Killed between the switch of the link and the signal.
     let generations = world.generations();
     let number = generations.write(&world.files()).unwrap();
     generations.switch(number).unwrap();
     assert_eq!(world.live().unwrap().number, 1);
-    assert_eq!(world.apply(&world.files()).unwrap(), Outcome::Reloaded(number));
+    assert_eq!(
+        world.apply(&world.files()).unwrap(),
+        Outcome::Reloaded(number)
+    );
     assert_eq!(world.live().unwrap().number, number);
-    assert_eq!(world.apply(&world.files()).unwrap(), Outcome::Unchanged(number));
+    assert_eq!(
+        world.apply(&world.files()).unwrap(),
+        Outcome::Unchanged(number)
+    );
 }
 
 #[test]
@@ -381,9 +525,23 @@ fn an_application_reaches_its_own_address() {
     world.wait_for("blog.test", "200", FOUND_AGAIN);
     let container = world.application_container("blog");
     let ca = world.store.ca_file();
-    docker(&["cp", "-L", ca.to_str().unwrap(), &format!("{container}:/tmp/root.pem")]);
+    docker(&[
+        "cp",
+        "-L",
+        ca.to_str().unwrap(),
+        &format!("{container}:/tmp/root.pem"),
+    ]);
     let url = world.https("blog.test", "/");
-    let output = command(&["exec", &container, "curl", "-sS", "--fail", "--cacert", "/tmp/root.pem", &url]);
+    let output = command(&[
+        "exec",
+        &container,
+        "curl",
+        "-sS",
+        "--fail",
+        "--cacert",
+        "/tmp/root.pem",
+        &url,
+    ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("Host: blog.test"));
 }
@@ -391,15 +549,25 @@ fn an_application_reaches_its_own_address() {
 #[test]
 fn the_certificates_are_believed_for_the_names_of_the_project_and_no_other() {
     let mut inside = site("deep");
-    inside.hosts = vec!["deep.localhost".into(), "deep.test".into(), "very.deep.test".into()];
+    inside.hosts = vec![
+        "deep.localhost".into(),
+        "deep.test".into(),
+        "very.deep.test".into(),
+    ];
     let mut outside = site("blog");
     outside.hosts = vec!["blog.elsewhere".into()];
     let mut world = World::new(vec![inside, outside]);
     // The CA is bound to these; what it is made to sign beyond them nobody believes.
     let bound = ["deep.localhost".to_owned(), "deep.test".to_owned()];
-    world.store.make_ca("test", &bound, Timestamp::now()).unwrap();
+    world
+        .store
+        .make_ca("test", &bound, Timestamp::now())
+        .unwrap();
     for site in &world.sites {
-        world.store.issue(&site.name, &site.hosts, Timestamp::now()).unwrap();
+        world
+            .store
+            .issue(&site.name, &site.hosts, Timestamp::now())
+            .unwrap();
     }
     world.start();
     for host in ["deep.localhost", "deep.test", "very.deep.test"] {
@@ -407,7 +575,11 @@ fn the_certificates_are_believed_for_the_names_of_the_project_and_no_other() {
     }
     let output = world.curl(&[&world.https("blog.elsewhere", "/")]);
     assert_eq!(output.status.code(), Some(60), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("permitted subtree"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("permitted subtree"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -415,20 +587,60 @@ fn an_application_restarted_under_load_costs_no_wrong_answer() {
     let world = World::running(vec![site("blog")]);
     world.application("blog");
     world.wait_for("blog.test", "200", FOUND_AGAIN);
-    let url = world.https("blog.test", "/?[1-1500]");
-    let container = world.application_container("blog");
-    let restart = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(500));
-        docker(&["restart", "-t", "0", &container]);
-    });
-    let output = world.curl(&["--rate", "300/s", "-o", "/dev/null", "-w", "%{http_code}\n", &url]);
-    restart.join().unwrap();
-    let codes = text(&output.stdout);
-    let count = |code: &str| codes.lines().filter(|line| *line == code).count();
-    println!("200: {}, 503: {}", count("200"), count("503"));
-    // While nobody listens there is the waiting page, never a bare 502 or a hanging client.
-    assert_eq!(count("200") + count("503"), 1500, "{codes}");
+    let load = Load::start(&world, "blog.test");
+    std::thread::sleep(Duration::from_millis(500));
+    docker(&["restart", "-t", "0", &world.application_container("blog")]);
     world.wait_for("blog.test", "200", FOUND_AGAIN);
+    let codes = load.stop();
+    println!("{codes:?}");
+    // While nobody listens there is the waiting page, never a bare 502 or a hanging client.
+    assert!(
+        codes.keys().all(|code| code == "200" || code == "503"),
+        "{codes:?}"
+    );
+    assert!(
+        codes["200"] > codes.get("503").copied().unwrap_or(0),
+        "{codes:?}"
+    );
+}
+
+/// Requests without a pause, some on each connection, until told to stop.
+///
+/// With HTTP/1.1, where curl repeats a request whose connection was closed before it was looked
+/// at, as browsers do with both versions. In HTTP/2 nginx says so too (GOAWAY), but this curl gives
+/// up: about one request in two reloads, of one every 5 ms.
+struct Load {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<BTreeMap<String, usize>>,
+}
+
+impl Load {
+    fn start(world: &World, host: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let url = world.https(host, "/?[1-20]");
+        let mut curl = world.curl_command();
+        curl.args(["--http1.1", "-o", "/dev/null", "-w", "%{http_code}\n", &url]);
+        let thread = std::thread::spawn(move || {
+            let mut codes = BTreeMap::new();
+            while !seen.load(Ordering::Relaxed) {
+                let output = curl.output().unwrap();
+                // Says why when there was no answer.
+                eprint!("{}", text(&output.stderr));
+                for code in text(&output.stdout).lines() {
+                    *codes.entry(code.to_owned()).or_default() += 1;
+                }
+            }
+            codes
+        });
+        Self { stop, thread }
+    }
+
+    /// How often each status was seen.
+    fn stop(self) -> BTreeMap<String, usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 #[test]
@@ -436,9 +648,12 @@ fn the_access_log_is_json_without_queries() {
     let world = World::running(vec![site("blog")]);
     let url = world.https("blog.test", "/secret?token=hidden");
     world.curl(&["-A", "a \"quoted\" agent", "-o", "/dev/null", &url]);
-    let line = world.proxy_log().lines().find(|line| line.contains("/secret")).map(str::to_owned);
+    let log = world.proxy_log();
+    let line = log
+        .lines()
+        .find(|line| line.starts_with('{') && line.contains("/secret"));
     let line = line.expect("the request is in the log");
-    let entry: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    let entry: serde_json::Value = serde_json::from_str(line).expect(line);
     assert_eq!(entry["status"], 503);
     assert_eq!(entry["host"], "blog.test");
     assert_eq!(entry["agent"], "a \"quoted\" agent");

@@ -7,6 +7,18 @@ use crate::commands::{Session, exit, world};
 use crate::plan::reconcile;
 
 pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8> {
+    let result = show(session, args).await;
+    match result {
+        // Scripts that ask for the detailed code know three: 2 must never mean an error to them.
+        Err(error) if args.detailed_exitcode => {
+            session.report.error_with(&error, super::hint(&error).as_deref());
+            Ok(exit::FAILED)
+        }
+        other => other,
+    }
+}
+
+async fn show(session: &Session, args: &PlanArgs) -> Result<u8> {
     let world = world::look(session, world::open(session)?).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
     let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;

@@ -7,13 +7,15 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::sync::watch;
 
+use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::apply::{self, Failure, Outcome};
 use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Container, Health, RunState};
+use crate::engine::{Container, Engine, Health, RunState};
 use crate::events::Events;
+use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::preflight::{self, Finding, Level};
@@ -140,7 +142,9 @@ async fn carry_out(
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let unwell = if outcome.failures.is_empty() { unwell(&engine, &desired, scope, fresh.as_deref()).await? } else { Vec::new() };
+    let aftermath = Aftermath { engine, desired: &desired, scope, wait, fresh: fresh.as_deref() };
+    let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
+    report.finish_progress();
     for line in &unwell {
         report.fail(line);
     }
@@ -152,42 +156,68 @@ async fn carry_out(
     })
 }
 
-/// Containers that run but are not well, whether we touched them or not. `fresh` is what was seen a
-/// moment ago, where nothing was done since.
-async fn unwell(
-    engine: &Arc<dyn crate::engine::Engine>,
-    desired: &crate::plan::desired::Desired,
-    scope: Option<&BTreeSet<String>>,
-    fresh: Option<&[Container]>,
-) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    let services = desired
+/// Services that are not well, whether we touched them or not. One that is still starting, since the
+/// engine or the machine was restarted, is waited for like one of ours.
+async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<String>> {
+    let watcher = Watcher::start(&aftermath.engine);
+    let looks = aftermath
+        .desired
         .groups
         .iter()
-        .filter(|g| scope.is_none_or(|s| s.contains(&g.name)))
-        .flat_map(|g| g.services.values());
-    let looks = services.map(|service| async move {
-        let seen = match fresh {
-            Some(containers) => containers.iter().find(|c| c.name == service.name).cloned(),
-            None => engine.inspect(&service.name).await.ok(),
-        };
-        (service, seen)
-    });
-    for (service, seen) in futures_util::future::join_all(looks).await {
-        let how = match seen {
-            Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy",
-            Some(c) if c.state == RunState::Restarting => "restarts over and over",
-            Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start",
-            _ => continue,
-        };
-        lines.push(format!(
-            "{}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
-            service.target(),
-            service.name,
-            service.minion
-        ));
+        .filter(|g| aftermath.scope.is_none_or(|s| s.contains(&g.name)))
+        .flat_map(|g| g.services.values())
+        .map(|service| unwell_service(session, aftermath, &watcher, service));
+    let mut lines = Vec::new();
+    for line in futures_util::future::join_all(looks).await {
+        lines.extend(line?);
     }
     Ok(lines)
+}
+
+async fn unwell_service(
+    session: &Session,
+    aftermath: &Aftermath<'_>,
+    watcher: &Watcher,
+    service: &Service,
+) -> Result<Option<String>> {
+    let engine = aftermath.engine.as_ref();
+    let target = service.target();
+    let seen = match aftermath.fresh {
+        Some(containers) => containers.iter().find(|c| c.name == service.name).cloned(),
+        None => engine.inspect(&service.name).await.ok(),
+    };
+    let how = match seen {
+        Some(c) if c.state == RunState::Running && c.health == Health::Starting => {
+            let (_keep, never) = watch::channel(false);
+            let limit = aftermath.wait;
+            let events = session.report.as_ref();
+            match wait::container(engine, watcher, events, &never, (&target, &c.id), Need::Healthy, limit).await {
+                Ok(()) => return Ok(None),
+                Err(Unmet::Broken(how)) => how,
+                Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
+                Err(Unmet::Engine(error)) => return Err(error.into()),
+                Err(Unmet::Cancelled) => return Ok(None),
+            }
+        }
+        Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
+        Some(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
+        Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
+        _ => return Ok(None),
+    };
+    Ok(Some(format!(
+        "{target}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
+        service.name, service.minion
+    )))
+}
+
+/// What there is to look at when the plan is carried out.
+struct Aftermath<'a> {
+    engine: Arc<dyn Engine>,
+    desired: &'a Desired,
+    scope: Option<&'a BTreeSet<String>>,
+    wait: Duration,
+    /// What was seen a moment ago, where nothing was done since.
+    fresh: Option<&'a [Container]>,
 }
 
 /// Failures with their logs, and what was left out because of them.

@@ -9,6 +9,11 @@ use crate::yaml;
 
 /// The whole file.
 pub(super) fn write(project: &Project) -> String {
+    yaml::to_yaml(&value(project))
+}
+
+/// What the file says.
+pub(super) fn value(project: &Project) -> Value {
     let mut top = Map::new();
     put(&mut top, "name", project.name.as_ref());
     let services = project
@@ -35,7 +40,7 @@ pub(super) fn write(project: &Project) -> String {
         });
         top.insert("volumes".to_owned(), Value::Object(volumes.collect()));
     }
-    yaml::to_yaml(&Value::Object(top))
+    Value::Object(top)
 }
 
 /// One service; keys in the order people read them: what runs, with what, how long.

@@ -45,7 +45,7 @@ pub(super) fn read<'a>(at: &At<'a>, r: &Reader<'a>) -> Option<Healthcheck> {
 fn test<'a>(at: &At<'a>, r: &Reader<'a>) -> Vec<String> {
     if at.is_text() {
         return match r.text(at) {
-            // Compose takes the bare word for the list of it.
+            // Compose would run a program of that name; nobody means that.
             Some(text) if text == "NONE" => vec![text],
             Some(text) => vec!["CMD-SHELL".to_owned(), text],
             None => Vec::new(),

@@ -39,7 +39,8 @@ impl Fault {
             ),
             Self::Malformed(text) => (
                 format!("`{text}` is no variable"),
-                "write `${NAME}`, `${NAME:-default}`, `${NAME:?message}` or `${NAME:+replacement}`; `$$` for a dollar sign"
+                "write `${NAME}`, `${NAME:-default}`, `${NAME:?message}` or `${NAME:+replacement}`; \
+                 `$$` for a dollar sign"
                     .to_owned(),
             ),
         }

@@ -71,7 +71,8 @@ pub(super) const SERVICE: &[(&str, &str)] = &[
     ("platform", "name an image of the right platform"),
     (
         "post_start",
-        "do it in the entrypoint, or in a service that others depend on with `service_completed_successfully`",
+        "do it in the entrypoint, or in a service that others wait for with \
+         `service_completed_successfully`",
     ),
     ("pre_stop", "do it in the entrypoint, on the stop signal"),
     (

@@ -1,6 +1,8 @@
 //! Short and long forms of `volumes:` and `ports:`.
 
 use super::reader::{At, Kind, Read, Reader};
+use crate::yaml::Value;
+
 use super::{Mount, Port, Service, Source, interpolate, keys, ports as short_ports};
 
 /// Reads one item of a service's `volumes:`.
@@ -184,18 +186,22 @@ const TMPFS: &[(&str, Read<Draft>)] = &[
         d.tmpfs
             .extend(r.size(at).map(|bytes| format!("size={bytes}")));
     }),
-    ("mode", |d, at, r| {
-        let mode = r.value(at, "permission bits", "0755", |t| {
-            u32::from_str_radix(t, 8).ok()
-        });
-        d.tmpfs.extend(mode.map(|mode| format!("mode={mode:o}")));
-    }),
+    ("mode", |d, at, r| d.tmpfs.extend(mode(at, r))),
 ];
+
+/// Permission bits: text is octal; a number is one, so `01777` and `1023` are the same.
+fn mode(at: &At<'_>, r: &Reader<'_>) -> Option<String> {
+    let decimal = matches!(at.node.value, Value::Integer(_)) && !at.node.text.starts_with('0');
+    let digits = |text: &str| text.strip_prefix("0o").unwrap_or(text).to_owned();
+    let bits = r.value(at, "permission bits", "01777", |text| {
+        u32::from_str_radix(&digits(text), if decimal { 10 } else { 8 }).ok()
+    });
+    bits.map(|bits| format!("mode={bits:o}"))
+}
 
 fn long<'a>(service: &mut Service, draft: Draft, at: &At<'a>, r: &Reader<'a>) {
     let Some(kind) = draft.kind else {
-        if at.node.get("type").is_none() && matches!(at.node.value, crate::yaml::Value::Mapping(_))
-        {
+        if at.node.get("type").is_none() && matches!(at.node.value, Value::Mapping(_)) {
             r.refuse(
                 at,
                 "`type` is missing",

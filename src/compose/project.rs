@@ -73,7 +73,11 @@ pub(super) const VOLUME: &[(&str, Read<Volume>)] = &[
 fn check_name<'a>(name: &str, at: &At<'a>, r: &Reader<'a>) {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(allowed) {
-        r.refuse(at, "a service's name has letters, digits, `.`, `-` and `_`, and begins with a letter or digit", "rename the service");
+        r.refuse(
+            at,
+            "a service's name has letters, digits, `.`, `-` and `_`, and begins with a letter or digit",
+            "rename the service",
+        );
     }
 }
 

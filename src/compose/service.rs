@@ -1,5 +1,7 @@
 //! Keys of a service: the table that reads them is also the list of what is supported.
 
+use std::collections::BTreeSet;
+
 use super::reader::{At, Kind, Read, Reader};
 use super::{Condition, Logging, Service, healthcheck, interpolate, keys, mounts, ports, words};
 
@@ -88,6 +90,7 @@ pub(super) const LOGGING: &[(&str, Read<Logging>)] = &[
 pub(super) fn read<'a>(at: &At<'a>, r: &Reader<'a>) -> Service {
     let mut service = Service::default();
     r.table(at, &mut service, KEYS, keys::SERVICE);
+    twice(&service, at, r);
     if at.node.get("image").is_none() && at.node.get("build").is_none() {
         r.refuse(
             at,
@@ -96,6 +99,33 @@ pub(super) fn read<'a>(at: &At<'a>, r: &Reader<'a>) -> Service {
         );
     }
     service
+}
+
+/// Compose keeps the last of two mounts at one path without a word; the engine refuses two equal ports.
+fn twice<'a>(service: &Service, at: &At<'a>, r: &Reader<'a>) {
+    let report = |key: &str, message: String| {
+        if let Some(node) = at.node.get(key) {
+            r.refuse(&at.below(key, node), message, "keep one of the two");
+        }
+    };
+    let mut targets: BTreeSet<&str> = service.tmpfs.keys().map(String::as_str).collect();
+    for (i, mount) in service.volumes.iter().enumerate() {
+        if !targets.insert(&mount.target) {
+            report(
+                "volumes",
+                format!("mount {} is at a path that another one has", i + 1),
+            );
+        }
+    }
+    let mut ports = BTreeSet::new();
+    for port in &service.ports {
+        if !ports.insert((&port.address, port.host, &port.protocol)) {
+            report(
+                "ports",
+                format!("port {} of the host is there twice", port.host),
+            );
+        }
+    }
 }
 
 fn image<'a>(at: &At<'a>, r: &Reader<'a>) -> Option<String> {

@@ -70,6 +70,7 @@ pub struct Docker {
     client: bollard::Docker,
     endpoint: Arc<str>,
     api: Arc<OnceCell<(u32, u32)>>,
+    patience: Duration,
 }
 
 impl Docker {
@@ -103,16 +104,24 @@ impl Docker {
             client,
             endpoint: endpoint.into(),
             api: Arc::default(),
+            patience: PATIENCE,
         })
     }
 
-    /// Awaits a call for at most [`PATIENCE`].
+    /// The same engine with another limit for each ordinary call; two minutes without it.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Awaits a call, but not for ever.
     async fn call<T>(
         &self,
         subject: &Subject,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, EngineError> {
-        self.call_within(PATIENCE, subject, call).await
+        self.call_within(self.patience, subject, call).await
     }
 
     async fn call_within<T>(
@@ -251,7 +260,7 @@ impl Engine for Docker {
             .t(i32::try_from(seconds).unwrap_or(i32::MAX))
             .build();
         let call = self.client.stop_container(id, Some(options));
-        self.call_within(grace.saturating_add(PATIENCE), &subject, call)
+        self.call_within(grace.saturating_add(self.patience), &subject, call)
             .await
     }
 

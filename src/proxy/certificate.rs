@@ -18,7 +18,9 @@ pub enum CertificateError {
     #[error("certificate {0} of the file cannot be read: {1}")]
     Unreadable(usize, String),
     /// The nth certificate, from 1, is not signed by the one that follows it.
-    #[error("certificate {0} of the file is not issued by the one after it: the site's own comes first, then its issuers in order")]
+    #[error(
+        "certificate {0} of the file is not issued by the one after it: the site's own comes first, then its issuers in order"
+    )]
     Order(usize),
     /// The key file holds no private key.
     #[error("the key file holds no `BEGIN PRIVATE KEY`")]
@@ -64,14 +66,17 @@ impl Certificate {
     pub fn read(pem: &[u8]) -> Result<Self, CertificateError> {
         let mut chain = Vec::new();
         for block in Pem::iter_from_buffer(pem) {
-            let block = block.map_err(|e| CertificateError::Unreadable(chain.len() + 1, e.to_string()))?;
+            let block =
+                block.map_err(|e| CertificateError::Unreadable(chain.len() + 1, e.to_string()))?;
             if block.label == "CERTIFICATE" {
                 chain.push(block.contents);
             }
         }
         let parse = |i: usize| {
             let failed = |reason: String| CertificateError::Unreadable(i + 1, reason);
-            X509Certificate::from_der(&chain[i]).map(|(_, c)| c).map_err(|e| failed(e.to_string()))
+            X509Certificate::from_der(&chain[i])
+                .map(|(_, c)| c)
+                .map_err(|e| failed(e.to_string()))
         };
         let parsed = (0..chain.len()).map(parse).collect::<Result<Vec<_>, _>>()?;
         for (i, pair) in parsed.windows(2).enumerate() {
@@ -94,30 +99,34 @@ impl Certificate {
     /// Whether `host` is among its names, by itself or under a wildcard.
     #[must_use]
     pub fn is_for(&self, host: &str) -> bool {
-        let parent = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let parent = host
+            .split_once('.')
+            .map(|(_, parent)| format!("*.{parent}"));
         self.names.contains(host) || parent.is_some_and(|wildcard| self.names.contains(&wildcard))
     }
 
     /// Whether the private key in `pem` is this certificate's. A key that does not carry its
     /// public half (some Ed25519 and EC keys) gets the benefit of the doubt: `nginx -t` looks again.
     pub fn check_key(&self, pem: &[u8]) -> Result<(), CertificateError> {
+        // The new form says it in its label, the old one in a header inside of the block.
+        let says = |mark: &[u8]| pem.windows(mark.len()).any(|part| part == mark);
+        if says(b"BEGIN ENCRYPTED PRIVATE KEY") || says(b"Proc-Type: 4,ENCRYPTED") {
+            return Err(CertificateError::EncryptedKey);
+        }
         for block in Pem::iter_from_buffer(pem) {
             let block = block.map_err(|_| CertificateError::UnreadableKey)?;
-            // The old form says it in a header inside of the block, which is then no DER.
-            let text = String::from_utf8_lossy(pem);
-            if block.label == "ENCRYPTED PRIVATE KEY" || text.contains("Proc-Type: 4,ENCRYPTED") {
-                return Err(CertificateError::EncryptedKey);
-            }
             let public = match block.label.as_str() {
                 "PRIVATE KEY" => pkcs8(&block.contents),
-                "RSA PRIVATE KEY" => pkcs1(&block.contents).map(Some),
+                "RSA PRIVATE KEY" => pkcs1(&block.contents),
                 "EC PRIVATE KEY" => sec1(&block.contents),
                 // `EC PARAMETERS` may stand before the key, certificates beside it.
                 _ => continue,
             };
             return match public {
                 None => Err(CertificateError::UnreadableKey),
-                Some(Some(public)) if public != self.public_part => Err(CertificateError::Mismatch),
+                Some(Public::Said(public)) if public != self.public_part => {
+                    Err(CertificateError::Mismatch)
+                }
                 Some(_) => Ok(()),
             };
         }
@@ -140,23 +149,36 @@ pub fn check_files(
     if now < read.not_before {
         return Err(CertificateError::NotYetValid(read.not_before));
     }
-    let missing: Vec<String> = hosts.iter().filter(|host| !read.is_for(host)).cloned().collect();
-    if missing.is_empty() { Ok(read) } else { Err(CertificateError::Names(missing)) }
+    let missing: Vec<String> = hosts
+        .iter()
+        .filter(|host| !read.is_for(host))
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        Ok(read)
+    } else {
+        Err(CertificateError::Names(missing))
+    }
 }
 
 fn names(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return BTreeSet::new() };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return BTreeSet::new();
+    };
     dns_names(extension.value.general_names.iter())
 }
 
 fn permitted(certificate: &X509Certificate<'_>) -> Option<BTreeSet<String>> {
-    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::NameConstraints(constraints) => {
-            let subtrees = constraints.permitted_subtrees.as_ref()?;
-            Some(dns_names(subtrees.iter().map(|subtree| &subtree.base)))
-        }
-        _ => None,
-    })
+    certificate
+        .extensions()
+        .iter()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::NameConstraints(constraints) => {
+                let subtrees = constraints.permitted_subtrees.as_ref()?;
+                Some(dns_names(subtrees.iter().map(|subtree| &subtree.base)))
+            }
+            _ => None,
+        })
 }
 
 fn dns_names<'a>(names: impl Iterator<Item = &'a GeneralName<'a>>) -> BTreeSet<String> {
@@ -166,6 +188,12 @@ fn dns_names<'a>(names: impl Iterator<Item = &'a GeneralName<'a>>) -> BTreeSet<S
             _ => None,
         })
         .collect()
+}
+
+/// What a private key says of its public half.
+enum Public {
+    Said(Vec<u8>),
+    Unsaid,
 }
 
 /// A public key in the form that can be compared with a private one: the modulus of an RSA key,
@@ -186,43 +214,48 @@ const SEQUENCE: u8 = 0x30;
 const EXPLICIT_1: u8 = 0xa1;
 
 /// `PKCS#1`: version, modulus, exponents, ….
-fn pkcs1(der: &[u8]) -> Option<Vec<u8>> {
+fn pkcs1(der: &[u8]) -> Option<Public> {
     let rest = expect(expect(der, SEQUENCE)?.0, INTEGER)?.1;
-    Some(unsigned(expect(rest, INTEGER)?.0))
+    Some(Public::Said(unsigned(expect(rest, INTEGER)?.0)))
 }
 
 /// `SEC 1`: version, private key, perhaps the curve, perhaps `[1]` the public key.
-fn sec1(der: &[u8]) -> Option<Option<Vec<u8>>> {
+fn sec1(der: &[u8]) -> Option<Public> {
     let rest = expect(expect(der, SEQUENCE)?.0, INTEGER)?.1;
     let mut rest = expect(rest, OCTET_STRING)?.1;
     while !rest.is_empty() {
         let (tag, content, after) = element(rest)?;
         if tag == EXPLICIT_1 {
             // A bit string begins with the number of bits that do not count.
-            return Some(Some(expect(content, BIT_STRING)?.0.get(1..)?.to_vec()));
+            let bits = expect(content, BIT_STRING)?.0;
+            return Some(Public::Said(bits.get(1..)?.to_vec()));
         }
         rest = after;
     }
-    Some(None)
+    Some(Public::Unsaid)
 }
 
 /// `PKCS#8`: version, algorithm, and one of the others inside.
-fn pkcs8(der: &[u8]) -> Option<Option<Vec<u8>>> {
+fn pkcs8(der: &[u8]) -> Option<Public> {
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
     const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     let rest = expect(expect(der, SEQUENCE)?.0, INTEGER)?.1;
     let (algorithm, rest) = expect(rest, SEQUENCE)?;
     let key = expect(rest, OCTET_STRING)?.0;
     match element(algorithm)?.1 {
-        RSA => pkcs1(key).map(Some),
+        RSA => pkcs1(key),
         EC => sec1(key),
-        _ => Some(None),
+        _ => Some(Public::Unsaid),
     }
 }
 
 /// The leading zero of a positive DER number is a sign.
 fn unsigned(number: &[u8]) -> Vec<u8> {
-    number.iter().copied().skip_while(|byte| *byte == 0).collect()
+    number
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect()
 }
 
 /// Content of the element at the beginning, which must have this tag, and what follows it.
@@ -236,8 +269,12 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, first], mut rest) = der.split_first_chunk::<2>()?;
     let mut length = usize::from(first);
     if first > 0x80 {
-        let (digits, after) = rest.split_at_checked(usize::from(first & 0x7f)).filter(|(d, _)| d.len() <= 4)?;
-        length = digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit));
+        let (digits, after) = rest
+            .split_at_checked(usize::from(first & 0x7f))
+            .filter(|(d, _)| d.len() <= 4)?;
+        length = digits
+            .iter()
+            .fold(0, |sum, digit| sum << 8 | usize::from(*digit));
         rest = after;
     }
     let (content, rest) = rest.split_at_checked(length)?;

@@ -71,7 +71,15 @@ pub fn compose(proxy: &Proxy, project: &str, domain: &str, state: &Path, edge: &
         // What nginx needs: ports below 1024, workers of another user, and files of the user who
         // runs summoner, which are 0600.
         cap_drop: vec!["ALL".to_owned()],
-        cap_add: ["CHOWN", "DAC_OVERRIDE", "NET_BIND_SERVICE", "SETGID", "SETUID"].map(str::to_owned).to_vec(),
+        cap_add: [
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "NET_BIND_SERVICE",
+            "SETGID",
+            "SETUID",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         security_opt: vec!["no-new-privileges:true".to_owned()],
         stop_signal: Some("QUIT".to_owned()),
         stop_grace_period: Some(Duration::from_secs(10)),
@@ -88,7 +96,11 @@ pub fn compose(proxy: &Proxy, project: &str, domain: &str, state: &Path, edge: &
         services: BTreeMap::from([(SERVICE.to_owned(), service)]),
         networks: BTreeMap::from([(
             "edge".to_owned(),
-            Network { name: Some(edge.to_owned()), external: true, internal: false },
+            Network {
+                name: Some(edge.to_owned()),
+                external: true,
+                internal: false,
+            },
         )]),
         volumes: BTreeMap::new(),
     }
@@ -114,14 +126,22 @@ pub const FOLDERS: &[(&str, u32)] = &[
 #[must_use]
 pub fn links(hosts: &[String], domain: &str) -> Vec<String> {
     let proxy = container_name(domain);
-    hosts.iter().filter(|host| !host.starts_with("*.")).map(|host| format!("{proxy}:{host}")).collect()
+    hosts
+        .iter()
+        .filter(|host| !host.starts_with("*."))
+        .map(|host| format!("{proxy}:{host}"))
+        .collect()
 }
 
 /// Every host name of every site, for whoever gives them to the proxy as aliases after all.
 #[must_use]
 pub fn aliases(sites: &[Site]) -> Vec<String> {
-    let mut hosts: Vec<String> =
-        sites.iter().flat_map(|site| &site.hosts).filter(|host| !host.starts_with("*.")).cloned().collect();
+    let mut hosts: Vec<String> = sites
+        .iter()
+        .flat_map(|site| &site.hosts)
+        .filter(|host| !host.starts_with("*."))
+        .cloned()
+        .collect();
     hosts.sort();
     hosts.dedup();
     hosts
@@ -134,23 +154,49 @@ mod tests {
     use crate::proxy::SiteTls;
 
     fn proxy() -> Proxy {
-        Proxy { http_port: 8080, https_port: 8443, tls: Tls::Auto, trusted_proxies: Vec::new(), image: "nginx:1.30.6".into() }
+        Proxy {
+            http_port: 8080,
+            https_port: 8443,
+            tls: Tls::Auto,
+            trusted_proxies: Vec::new(),
+            image: "nginx:1.30.6".into(),
+        }
     }
 
     #[test]
     fn the_container_has_what_the_design_asks_for() {
-        let project = compose(&proxy(), "proxy-example-org", "example.org", Path::new("/srv/.summoner"), "edge-x");
+        let project = compose(
+            &proxy(),
+            "proxy-example-org",
+            "example.org",
+            Path::new("/srv/.summoner"),
+            "edge-x",
+        );
         let service = &project.services[SERVICE];
         assert_eq!(service.container_name.as_deref(), Some("proxy-example.org"));
-        let ports: Vec<_> = service.ports.iter().map(|p| (p.host, p.container)).collect();
+        let ports: Vec<_> = service
+            .ports
+            .iter()
+            .map(|p| (p.host, p.container))
+            .collect();
         assert_eq!(ports, [(8080, 80), (8443, 443)]);
-        let writable: Vec<_> = service.volumes.iter().filter(|m| !m.read_only).map(|m| m.target.as_str()).collect();
+        let writable: Vec<_> = service
+            .volumes
+            .iter()
+            .filter(|m| !m.read_only)
+            .map(|m| m.target.as_str())
+            .collect();
         assert_eq!(writable, [paths::RUN]);
         assert!(!format!("{project:?}").contains("docker.sock"));
         for mount in &service.volumes {
-            let Source::Bind(path) = &mount.source else { panic!("{mount:?}") };
+            let Source::Bind(path) = &mount.source else {
+                panic!("{mount:?}")
+            };
             let folder = path.strip_prefix("/srv/.summoner/").unwrap();
-            assert!(FOLDERS.iter().any(|(known, _)| *known == folder), "{folder}");
+            assert!(
+                FOLDERS.iter().any(|(known, _)| *known == folder),
+                "{folder}"
+            );
         }
         assert_eq!(project.networks["edge"].name.as_deref(), Some("edge-x"));
     }

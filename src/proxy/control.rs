@@ -35,7 +35,9 @@ async fn ask(run_dir: &Path, path: &str) -> io::Result<String> {
     let folder = File::open(run_dir)?;
     let address = format!("/proc/self/fd/{}/ctl.sock", folder.as_raw_fd());
     let mut stream = UnixStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+        .await?;
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -48,7 +50,10 @@ fn parse(answer: &str) -> Option<Live> {
         return None;
     }
     let (number, hash) = body.trim_end().split_once(' ')?;
-    Some(Live { number: number.parse().ok()?, hash: hash.to_owned() })
+    Some(Live {
+        number: number.parse().ok()?,
+        hash: hash.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -58,9 +63,21 @@ mod tests {
 
     #[test]
     fn only_a_well_formed_answer_counts() {
-        let live = Some(Live { number: 7, hash: "ab".into() });
-        assert_eq!(parse("HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n7 ab\n"), live);
-        for bad in ["", "7 ab", "HTTP/1.1 404 Not Found\r\n\r\n7 ab\n", "HTTP/1.1 200 OK\r\n\r\n7\n", "HTTP/1.1 200 OK\r\n\r\nx ab\n"] {
+        let live = Some(Live {
+            number: 7,
+            hash: "ab".into(),
+        });
+        assert_eq!(
+            parse("HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\n7 ab\n"),
+            live
+        );
+        for bad in [
+            "",
+            "7 ab",
+            "HTTP/1.1 404 Not Found\r\n\r\n7 ab\n",
+            "HTTP/1.1 200 OK\r\n\r\n7\n",
+            "HTTP/1.1 200 OK\r\n\r\nx ab\n",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
@@ -71,15 +88,25 @@ mod tests {
         let run = root.path().join("d".repeat(60)).join("e".repeat(60));
         std::fs::create_dir_all(&run).unwrap();
         let folder = File::open(&run).unwrap();
-        let listener = UnixListener::bind(format!("/proc/self/fd/{}/ctl.sock", folder.as_raw_fd())).unwrap();
+        let listener =
+            UnixListener::bind(format!("/proc/self/fd/{}/ctl.sock", folder.as_raw_fd())).unwrap();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 28];
             stream.read_exact(&mut request).await.unwrap();
             assert_eq!(&request, b"GET /generation HTTP/1.0\r\n\r\n");
-            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n12 abc\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\n12 abc\n")
+                .await
+                .unwrap();
         });
-        assert_eq!(live(&run).await, Some(Live { number: 12, hash: "abc".into() }));
+        assert_eq!(
+            live(&run).await,
+            Some(Live {
+                number: 12,
+                hash: "abc".into()
+            })
+        );
         server.await.unwrap();
         // The listener is gone, its socket file still there: as after SIGKILL.
         assert_eq!(live(&run).await, None);

@@ -36,7 +36,9 @@ impl Generations {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(FileError::of("read the link", &link)(error)),
         };
-        let Some(number) = target.to_str().and_then(number_of) else { return Ok(None) };
+        let Some(number) = target.to_str().and_then(number_of) else {
+            return Ok(None);
+        };
         if !self.folder(number).is_dir() {
             return Ok(None);
         }
@@ -68,14 +70,18 @@ impl Generations {
 
     /// Points `current` at generation `number`, in one step.
     pub fn switch(&self, number: u64) -> Result<(), FileError> {
-        files::replace_symlink(&self.dir.join("current"), Path::new(&format!("gen-{number}")))
+        files::replace_symlink(
+            &self.dir.join("current"),
+            Path::new(&format!("gen-{number}")),
+        )
     }
 
     /// Points `current` back at `number`, or at nothing when there was none.
     pub fn rollback(&self, number: Option<u64>) -> Result<(), FileError> {
         match number {
             Some(number) => self.switch(number),
-            None => gone(fs::remove_file(self.dir.join("current"))).map_err(FileError::of("remove", &self.dir.join("current"))),
+            None => gone(fs::remove_file(self.dir.join("current")))
+                .map_err(FileError::of("remove", &self.dir.join("current"))),
         }
     }
 
@@ -90,7 +96,11 @@ impl Generations {
         let current = self.current()?.map(|(number, _)| number);
         let mut numbers = self.numbers()?;
         numbers.sort_unstable_by(|a, b| b.cmp(a));
-        for number in numbers.into_iter().skip(keep).filter(|n| Some(*n) != current) {
+        for number in numbers
+            .into_iter()
+            .skip(keep)
+            .filter(|n| Some(*n) != current)
+        {
             self.remove(number)?;
         }
         Ok(())
@@ -114,14 +124,23 @@ impl Generations {
     }
 
     fn numbers(&self) -> Result<Vec<u64>, FileError> {
-        Ok(self.names()?.iter().filter_map(|name| number_of(name)).collect())
+        Ok(self
+            .names()?
+            .iter()
+            .filter_map(|name| number_of(name))
+            .collect())
     }
 
-    /// Removes what a run that was killed while writing has left.
+    /// Removes what a run that was killed while writing, or while switching, has left.
     fn sweep(&self) -> Result<(), FileError> {
-        for name in self.names()?.iter().filter(|n| n.starts_with(".gen-")) {
+        for name in self.names()?.iter().filter(|name| name.starts_with('.')) {
             let path = self.dir.join(name);
-            gone(fs::remove_dir_all(&path)).map_err(FileError::of("remove", &path))?;
+            let removed = if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            gone(removed).map_err(FileError::of("remove", &path))?;
         }
         Ok(())
     }
@@ -129,7 +148,15 @@ impl Generations {
     fn names(&self) -> Result<Vec<String>, FileError> {
         let failed = |error| FileError::of("read", &self.dir)(error);
         let entries = fs::read_dir(&self.dir).map_err(failed)?;
-        entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
+        entries
+            .map(|entry| {
+                Ok(entry
+                    .map_err(failed)?
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned())
+            })
+            .collect()
     }
 }
 
@@ -150,10 +177,15 @@ fn make_folder(path: &Path) -> Result<(), FileError> {
 
 fn write_file(folder: &Path, name: &str, content: &str) -> Result<(), FileError> {
     let path = folder.join(name);
-    let plain = Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
+    let plain = Path::new(name)
+        .components()
+        .all(|c| matches!(c, Component::Normal(_)));
     let write = || {
         if !plain {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the name leaves its folder"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the name leaves its folder",
+            ));
         }
         let mut file = File::create_new(&path)?;
         file.write_all(content.as_bytes())?;
@@ -165,7 +197,10 @@ fn write_file(folder: &Path, name: &str, content: &str) -> Result<(), FileError>
 fn read_folder(folder: &Path, prefix: &str, found: &mut Files) -> Result<(), FileError> {
     for entry in fs::read_dir(folder).map_err(FileError::of("read", folder))? {
         let path = entry.map_err(FileError::of("read", folder))?.path();
-        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let name = format!(
+            "{prefix}{}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        );
         if path.is_dir() {
             read_folder(&path, &format!("{name}/"), found)?;
         } else {
@@ -185,5 +220,7 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn sync(folder: &Path) -> Result<(), FileError> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(FileError::of("write", folder))
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(FileError::of("write", folder))
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CidrSubnet, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints,
 };
 use zeroize::Zeroizing;
 
@@ -21,13 +22,13 @@ use super::certificate::{Certificate, CertificateError};
 use super::versioned::Versioned;
 use crate::files::{self, FileError};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 /// A root is trusted by hand on every machine: not a thing to do often.
-const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const CA_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// The longest that browsers took from public CAs when this was written; ours stay within it.
-const SITE_LIFE: Duration = Duration::from_secs(397 * 24 * 60 * 60);
+const SITE_LIFE: Duration = Duration::from_hours(397 * 24);
 /// Clocks of clients may be late.
-const SKEW: Duration = Duration::from_secs(60 * 60);
+const SKEW: Duration = Duration::from_hours(1);
 
 /// Why a certificate could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,9 @@ impl fmt::Display for CaCause {
         match self {
             Self::Absent => f.write_str("no internal CA yet"),
             Self::Damaged(why) => write!(f, "the internal CA is damaged: {why}"),
-            Self::Outside(hosts) => write!(f, "the internal CA may not certify {}", hosts.join(", ")),
+            Self::Outside(hosts) => {
+                write!(f, "the internal CA may not certify {}", hosts.join(", "))
+            }
             Self::Expiring(until) => write!(f, "the internal CA is valid until {until}"),
         }
     }
@@ -117,7 +120,10 @@ impl CertStore {
     /// The certificates in `certs/` and `ca/` of the state folder.
     #[must_use]
     pub fn new(state: &Path) -> Self {
-        Self { dir: state.join("certs"), ca: state.join("ca") }
+        Self {
+            dir: state.join("certs"),
+            ca: state.join("ca"),
+        }
     }
 
     /// The root certificate that users trust; there after the first [`Self::make_ca`].
@@ -130,7 +136,9 @@ impl CertStore {
     #[must_use]
     pub fn ca_needs(&self, hosts: &[String], now: Timestamp) -> Option<CaCause> {
         let versions = Versioned::new(&self.ca);
-        let Ok(pem) = fs::read(versions.file("intermediate.pem")) else { return Some(CaCause::Absent) };
+        let Ok(pem) = fs::read(versions.file("intermediate.pem")) else {
+            return Some(CaCause::Absent);
+        };
         let intermediate = match Certificate::read(&pem) {
             Ok(read) => read,
             Err(error) => return Some(CaCause::Damaged(error.to_string())),
@@ -148,14 +156,18 @@ impl CertStore {
         if !outside.is_empty() {
             return Some(CaCause::Outside(outside));
         }
-        (now + SITE_LIFE > intermediate.not_after).then_some(CaCause::Expiring(intermediate.not_after))
+        (now + SITE_LIFE > intermediate.not_after)
+            .then_some(CaCause::Expiring(intermediate.not_after))
     }
 
     /// Makes a new CA for `domain` and all of `hosts`. Certificates of the one before go on being
     /// served until [`Self::issue`] replaces them.
     pub fn make_ca(&self, domain: &str, hosts: &[String], now: Timestamp) -> Result<(), CaError> {
         let action = || "make the internal CA".to_owned();
-        let failed = |error: rcgen::Error| CaError::Make { action: action(), reason: error.to_string() };
+        let failed = |error: rcgen::Error| CaError::Make {
+            action: action(),
+            reason: error.to_string(),
+        };
         let made = ca(domain, &constraints(domain, hosts), now).map_err(failed)?;
         files::create_folder(&self.ca, 0o700)?;
         Versioned::new(&self.ca).publish(&[
@@ -171,7 +183,9 @@ impl CertStore {
     #[must_use]
     pub fn needs(&self, site: &str, hosts: &[String], now: Timestamp) -> Option<Cause> {
         let versions = self.site(site);
-        let Ok(pem) = fs::read(versions.file("fullchain.pem")) else { return Some(Cause::Absent) };
+        let Ok(pem) = fs::read(versions.file("fullchain.pem")) else {
+            return Some(Cause::Absent);
+        };
         let read = match Certificate::read(&pem) {
             Ok(read) => read,
             Err(error) => return Some(Cause::Damaged(error)),
@@ -182,8 +196,11 @@ impl CertStore {
         if let Err(error) = read.check_key(&key) {
             return Some(Cause::Damaged(error));
         }
-        let issuer = fs::read(Versioned::new(&self.ca).file("intermediate.pem")).unwrap_or_default();
-        let ours = Certificate::read(&issuer).ok().and_then(|issuer| issuer.chain.first().cloned());
+        let issuer =
+            fs::read(Versioned::new(&self.ca).file("intermediate.pem")).unwrap_or_default();
+        let ours = Certificate::read(&issuer)
+            .ok()
+            .and_then(|issuer| issuer.chain.first().cloned());
         if ours.is_none() || read.chain.get(1) != ours.as_ref() {
             return Some(Cause::Issuer);
         }
@@ -199,15 +216,23 @@ impl CertStore {
     pub fn issue(&self, site: &str, hosts: &[String], now: Timestamp) -> Result<u64, CaError> {
         let read = |name| {
             let path = Versioned::new(&self.ca).file(name);
-            fs::read_to_string(&path).map(Zeroizing::new).map_err(FileError::of("read", &path))
+            fs::read_to_string(&path)
+                .map(Zeroizing::new)
+                .map_err(FileError::of("read", &path))
         };
         let intermediate = read("intermediate.pem")?;
         let key = read("intermediate.key")?;
         let until = Certificate::read(intermediate.as_bytes()).map(|read| read.not_after);
         let action = || format!("issue the certificate of site `{site}`");
-        let until = until.map_err(|e| CaError::Make { action: action(), reason: e.to_string() })?;
-        let (leaf, leaf_key) = leaf(&intermediate, &key, site, hosts, now, until)
-            .map_err(|error| CaError::Make { action: action(), reason: error.to_string() })?;
+        let until = until.map_err(|e| CaError::Make {
+            action: action(),
+            reason: e.to_string(),
+        })?;
+        let (leaf, leaf_key) =
+            leaf(&intermediate, &key, site, hosts, now, until).map_err(|error| CaError::Make {
+                action: action(),
+                reason: error.to_string(),
+            })?;
         let chain = format!("{leaf}{}", intermediate.as_str());
         self.install(site, chain.as_bytes(), leaf_key.as_bytes())
     }
@@ -216,9 +241,13 @@ impl CertStore {
     /// current already is not written again.
     pub fn install(&self, site: &str, fullchain: &[u8], key: &[u8]) -> Result<u64, CaError> {
         let fits = Certificate::read(fullchain).and_then(|read| read.check_key(key));
-        fits.map_err(|source| CaError::Pair { site: site.to_owned(), source })?;
+        fits.map_err(|source| CaError::Pair {
+            site: site.to_owned(),
+            source,
+        })?;
         let versions = self.site(site);
-        let is = |name: &str, content| fs::read(versions.file(name)).is_ok_and(|old| old == content);
+        let is =
+            |name: &str, content| fs::read(versions.file(name)).is_ok_and(|old| old == content);
         if let Some(current) = versions.current()
             && is("fullchain.pem", fullchain)
             && is("privkey.pem", key)
@@ -226,7 +255,10 @@ impl CertStore {
             return Ok(current);
         }
         files::create_folder(&self.dir, 0o755)?;
-        Ok(versions.publish(&[("fullchain.pem", fullchain, 0o644), ("privkey.pem", key, 0o600)])?)
+        Ok(versions.publish(&[
+            ("fullchain.pem", fullchain, 0o644),
+            ("privkey.pem", key, 0o600),
+        ])?)
     }
 
     /// Which version each site's certificate has, a line each. The caller puts it into the
@@ -251,9 +283,19 @@ impl CertStore {
 /// not for us to guess: it counts as it is, with what is below it.
 #[must_use]
 pub fn constraints(domain: &str, hosts: &[String]) -> Vec<String> {
-    let all: BTreeSet<&str> = hosts.iter().map(|host| bare(host)).chain([domain]).collect();
-    let covered = |name: &str| all.iter().any(|other| *other != name && within(name, other));
-    all.iter().filter(|name| !covered(name)).map(|name| (*name).to_owned()).collect()
+    let all: BTreeSet<&str> = hosts
+        .iter()
+        .map(|host| bare(host))
+        .chain([domain])
+        .collect();
+    let covered = |name: &str| {
+        all.iter()
+            .any(|other| *other != name && within(name, other))
+    };
+    all.iter()
+        .filter(|name| !covered(name))
+        .map(|name| (*name).to_owned())
+        .collect()
 }
 
 fn bare(host: &str) -> &str {
@@ -262,7 +304,9 @@ fn bare(host: &str) -> &str {
 
 /// Whether `host` is `name` or below it.
 fn within(host: &str, name: &str) -> bool {
-    bare(host).strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    bare(host)
+        .strip_suffix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 struct Ca {
@@ -273,12 +317,17 @@ struct Ca {
 
 fn ca(domain: &str, permitted: &[String], now: Timestamp) -> Result<Ca, rcgen::Error> {
     // Two CAs of one domain, after a change of names, should be told apart in a list.
-    let id: String = rand::random::<[u8; 4]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("{:08x}", rand::random::<u32>());
     let params = |kind: &str, below: u8| {
         let mut params = params(now, CA_LIFE);
-        params.distinguished_name.push(DnType::OrganizationName, "Summoner");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Summoner");
         // A common name holds 64 characters.
-        let name: String = format!("{kind} {id} of {domain}").chars().take(64).collect();
+        let name: String = format!("{kind} {id} of {domain}")
+            .chars()
+            .take(64)
+            .collect();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -289,7 +338,11 @@ fn ca(domain: &str, permitted: &[String], now: Timestamp) -> Result<Ca, rcgen::E
     below.use_authority_key_identifier_extension = true;
     below.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     below.name_constraints = Some(NameConstraints {
-        permitted_subtrees: permitted.iter().cloned().map(GeneralSubtree::DnsName).collect(),
+        permitted_subtrees: permitted
+            .iter()
+            .cloned()
+            .map(GeneralSubtree::DnsName)
+            .collect(),
         // What is permitted speaks of DNS names only; addresses would otherwise be free.
         excluded_subtrees: vec![
             GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([0; 4], 0)),
@@ -298,7 +351,11 @@ fn ca(domain: &str, permitted: &[String], now: Timestamp) -> Result<Ca, rcgen::E
     });
     let key = KeyPair::generate()?;
     let intermediate = below.signed_by(&key, &root)?;
-    Ok(Ca { root: root.pem(), intermediate: intermediate.pem(), key: Zeroizing::new(key.serialize_pem()) })
+    Ok(Ca {
+        root: root.pem(),
+        intermediate: intermediate.pem(),
+        key: Zeroizing::new(key.serialize_pem()),
+    })
 }
 
 fn leaf(
@@ -313,10 +370,15 @@ fn leaf(
     let left = Duration::try_from(now.duration_until(until)).unwrap_or(DAY);
     let mut params = params(now, SITE_LIFE.min(left + SKEW));
     for host in hosts {
-        params.subject_alt_names.push(rcgen::SanType::DnsName(host.as_str().try_into()?));
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::DnsName(host.as_str().try_into()?));
     }
     // Only for the eye: names are compared with the alternative names.
-    let name = hosts.first().filter(|host| host.len() <= 64).map_or(site, String::as_str);
+    let name = hosts
+        .first()
+        .filter(|host| host.len() <= 64)
+        .map_or(site, String::as_str);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;

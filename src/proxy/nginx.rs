@@ -5,6 +5,7 @@
 //! its place: a field that a later change forgets to validate fails here instead of being written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
@@ -35,7 +36,11 @@ pub enum RenderError {
 }
 
 fn lines(refusals: &[Refusal]) -> String {
-    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    refusals
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A `location` of a site.
@@ -66,10 +71,18 @@ pub fn render(settings: &Settings, sites: &[Site]) -> Result<Files, RenderError>
         http => minijinja::value::Serde(&http),
         https => minijinja::value::Serde(&https),
     };
-    files.insert("nginx.conf".to_owned(), render_one(&templates, "nginx.conf", "nginx.conf", main)?);
+    files.insert(
+        "nginx.conf".to_owned(),
+        render_one(&templates, "nginx.conf", "nginx.conf", main)?,
+    );
     for site in sites {
         let name = format!("sites/{}.conf", site.name);
-        let text = render_one(&templates, "site.conf", &name, site_context(settings, site, &http, &https))?;
+        let text = render_one(
+            &templates,
+            "site.conf",
+            &name,
+            site_context(settings, site, &http, &https),
+        )?;
         files.insert(name, text);
     }
     Ok(files)
@@ -83,10 +96,20 @@ pub fn content_hash(files: &Files) -> String {
         // Lengths first: no two different sets of files feed the same bytes.
         hash.update(format!("{} {}\n{name}{content}", name.len(), content.len()));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
-fn site_context(settings: &Settings, site: &Site, http: &[String], https: &[String]) -> minijinja::Value {
+fn site_context(
+    settings: &Settings,
+    site: &Site,
+    http: &[String],
+    https: &[String],
+) -> minijinja::Value {
     let redirect_port = match settings.https_port {
         443 => String::new(),
         port => format!(":{port}"),
@@ -115,7 +138,11 @@ fn site_context(settings: &Settings, site: &Site, http: &[String], https: &[Stri
 
 /// One location a path, `/` always among them: nginx refuses the same path twice.
 fn locations(site: &Site) -> Vec<Location<'_>> {
-    let all = site.auth_paths.iter().chain(&site.websocket_paths).map(String::as_str);
+    let all = site
+        .auth_paths
+        .iter()
+        .chain(&site.websocket_paths)
+        .map(String::as_str);
     let paths: BTreeSet<&str> = all.chain(["/"]).collect();
     paths
         .into_iter()
@@ -148,7 +175,11 @@ fn templates() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(
-        SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?,
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true)
+            .build()?,
     );
     // Makes what a macro returns "safe": text of the template, each of its values seen below.
     environment.set_auto_escape_callback(|_| AutoEscape::Custom("nginx".into()));
@@ -179,18 +210,74 @@ fn render_one(
     environment
         .template_from_str(source)
         .and_then(|template| template.render(values))
-        .map_err(|error| RenderError::Template { file: file.to_owned(), reason: error.to_string() })
+        .map_err(|error| RenderError::Template {
+            file: file.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The second door: what no validation has seen stops here.
     #[test]
-    fn show() {
-        let settings = Settings { http_port: 8080, https_port: 8443, trusted_proxies: vec!["10.0.0.0/8".into()], ipv6: true };
-        let site = Site { name: "blog".into(), hosts: vec!["blog.a.org".into(), "a.org".into()], upstream: "blog-a.org:80".into(), max_body: 1024, stream_uploads: true, websocket_paths: vec!["/ws".into()], auth_paths: vec!["/login".into(), "/ws".into()], tls: SiteTls::Trusted };
-        let mut off = site.clone(); off.name = "off".into(); off.tls = SiteTls::Off; off.hosts = vec!["off.org".into()];
-        for (n, t) in render(&settings, &[site, off]).unwrap() { println!("=== {n}\n{t}"); }
+    fn a_value_that_could_leave_its_place_is_not_printed() {
+        let templates = templates().unwrap();
+        let render = |value: &str| {
+            let source = "{% macro m() %}listen {{ value }};{% endmacro %}{{ m() }}";
+            templates.render_str(source, context! { value => value })
+        };
+        assert_eq!(render("[::]:80").unwrap(), "listen [::]:80;");
+        for bad in [
+            "80;", "a b", "a\nb", "$host", "{", "}", "\"", "'", "\\", "#", "`", "<b>", "ä", "\0",
+        ] {
+            assert!(
+                render(bad)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("nobody checked"),
+                "{bad:?}"
+            );
+        }
+        assert!(templates.render_str("{{ absent }}", ()).is_err());
+    }
+
+    #[test]
+    fn a_path_that_is_both_has_one_location() {
+        let site = Site {
+            name: "chat".into(),
+            hosts: vec!["chat.a.org".into()],
+            upstream: "chat:80".into(),
+            max_body: 1,
+            stream_uploads: false,
+            websocket_paths: vec!["/".into(), "/api".into()],
+            auth_paths: vec!["/api".into(), "/api".into()],
+            tls: SiteTls::Off,
+        };
+        let found: Vec<_> = locations(&site)
+            .into_iter()
+            .map(|l| (l.path, l.auth, l.websocket))
+            .collect();
+        assert_eq!(found, [("/", false, true), ("/api", true, true)]);
+    }
+
+    #[test]
+    fn the_published_port_is_listened_to_on_the_inside_too() {
+        let mut settings = Settings {
+            http_port: 80,
+            https_port: 443,
+            trusted_proxies: Vec::new(),
+            ipv6: false,
+        };
+        assert_eq!(listeners(&settings, 443, settings.https_port), ["443"]);
+        settings.https_port = 8443;
+        settings.ipv6 = true;
+        assert_eq!(
+            listeners(&settings, 443, settings.https_port),
+            ["443", "[::]:443", "8443", "[::]:8443"]
+        );
+        // The other one's port is the other one's.
+        assert_eq!(listeners(&settings, 443, 80), ["443", "[::]:443"]);
     }
 }

@@ -17,6 +17,10 @@ use crate::files::FileError;
 const KEEP: usize = 5;
 /// Between two questions for the receipt; a reload takes about 150 ms.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Right answers in a row that make a receipt. nginx starts the new workers about 100 ms before it
+/// dismisses the old ones, and until then any of them may take the question: one right answer was
+/// seen to be followed by a wrong one.
+const IN_A_ROW: u32 = 10;
 
 /// What the switch does to the running nginx. Tests and the engine's side implement it.
 #[async_trait]
@@ -70,11 +74,14 @@ pub enum ProxyError {
 }
 
 fn of_site(site: Option<&str>) -> String {
-    site.map(|site| format!(" of site `{site}`")).unwrap_or_default()
+    site.map(|site| format!(" of site `{site}`"))
+        .unwrap_or_default()
 }
 
 fn serves(live: Option<&Live>) -> String {
-    live.map_or("nothing".to_owned(), |live| format!("generation {}", live.number))
+    live.map_or("nothing".to_owned(), |live| {
+        format!("generation {}", live.number)
+    })
 }
 
 /// Makes the running nginx serve `files`. `patience` bounds the wait for the receipt.
@@ -87,7 +94,10 @@ pub async fn apply(
     let hash = nginx::content_hash(files);
     let current = generations.current()?;
     if let Some((number, _)) = current.as_ref().filter(|(_, old)| *old == hash) {
-        let wanted = Live { number: *number, hash };
+        let wanted = Live {
+            number: *number,
+            hash,
+        };
         if effects.live().await.as_ref() == Some(&wanted) {
             return Ok(Outcome::Unchanged(wanted.number));
         }
@@ -134,33 +144,62 @@ pub fn prepare(generations: &Generations, files: &Files) -> Result<Live, FileErr
     Ok(Live { number, hash })
 }
 
-/// Waits until nginx serves `wanted`.
-pub async fn receipt(effects: &dyn ProxyEffects, wanted: &Live, patience: Duration) -> Result<(), ProxyError> {
+/// Waits until nginx serves `wanted`, with all of its workers.
+pub async fn receipt(
+    effects: &dyn ProxyEffects,
+    wanted: &Live,
+    patience: Duration,
+) -> Result<(), ProxyError> {
     let deadline = tokio::time::Instant::now() + patience;
+    let mut right = 0;
     loop {
         let live = effects.live().await;
-        if live.as_ref() == Some(wanted) {
+        right = if live.as_ref() == Some(wanted) {
+            right + 1
+        } else {
+            0
+        };
+        if right == IN_A_ROW {
             return Ok(());
         }
         if tokio::time::Instant::now() >= deadline {
-            return Err(ProxyError::NoReceipt { number: wanted.number, live, waited: patience });
+            return Err(ProxyError::NoReceipt {
+                number: wanted.number,
+                live,
+                waited: patience,
+            });
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 async fn test(effects: &dyn ProxyEffects, number: u64) -> Result<(), ProxyError> {
-    effects.test(&Generations::config_path(number)).await.map_err(|output| refusal(&output))
+    effects
+        .test(&Generations::config_path(number))
+        .await
+        .map_err(|output| refusal(&output))
 }
 
 /// Finds in nginx's words which site is at fault: by its file, or by its certificate.
 pub fn refusal(output: &str) -> ProxyError {
-    let line = output.lines().find(|line| line.contains("[emerg]") || line.contains("[crit]"));
-    let reason = line.or_else(|| output.lines().find(|line| !line.trim().is_empty())).unwrap_or("it gives no reason");
-    let reason = reason.trim().trim_start_matches("nginx: ").trim_start_matches("[emerg] ").to_owned();
+    let line = output
+        .lines()
+        .find(|line| line.contains("[emerg]") || line.contains("[crit]"));
+    let reason = line
+        .or_else(|| output.lines().find(|line| !line.trim().is_empty()))
+        .unwrap_or("it gives no reason");
+    // Without the time and the process it was said by.
+    let reason = reason.split_once("] ").map_or(reason, |(_, words)| words);
+    let reason = match reason.split_once(": ") {
+        Some((process, words)) if process.bytes().all(|b| b.is_ascii_digit() || b == b'#') => words,
+        _ => reason,
+    };
+    let reason = reason.trim().to_owned();
     let certificates = format!("{}/", paths::CERTIFICATES);
     let file = between(&reason, "/sites/", ".conf:");
-    let site = file.or_else(|| between(&reason, &certificates, "/")).map(str::to_owned);
+    let site = file
+        .or_else(|| between(&reason, &certificates, "/"))
+        .map(str::to_owned);
     ProxyError::Refused { site, reason }
 }
 

@@ -33,7 +33,11 @@ impl fmt::Display for Refusal {
 
 /// Control characters escaped, length bounded: a refused value may be anything.
 fn printable(value: &str) -> String {
-    let mut text: String = value.chars().take(80).flat_map(char::escape_debug).collect();
+    let mut text: String = value
+        .chars()
+        .take(80)
+        .flat_map(char::escape_debug)
+        .collect();
     if value.chars().count() > 80 {
         text.push('…');
     }
@@ -51,7 +55,10 @@ pub(super) fn special(value: &str) -> Option<String> {
     value
         .chars()
         .find(|c| c.is_control() || c.is_whitespace() || !c.is_ascii())
-        .map(|c| format!("it contains the character {}", c.escape_unicode()))
+        .map(|c| match c {
+            ' ' => "it contains a blank".to_owned(),
+            other => format!("it contains the character {}", other.escape_unicode()),
+        })
 }
 
 /// Checks the settings of the proxy and all sites, alone and against each other.
@@ -67,26 +74,47 @@ pub(super) fn refusals(settings: &Settings, sites: &[Site]) -> Vec<Refusal> {
 
 fn check_settings(settings: &Settings, found: &mut Vec<Refusal>) {
     let mut refuse = |what, value: &str, why: &str| {
-        found.push(Refusal { site: None, what, value: value.to_owned(), why: why.to_owned() });
+        found.push(Refusal {
+            site: None,
+            what,
+            value: value.to_owned(),
+            why: why.to_owned(),
+        });
     };
     for network in &settings.trusted_proxies {
         if !is_network(network) {
-            refuse("trusted proxy", network, "it is no address and no network such as `10.0.0.0/8`");
+            refuse(
+                "trusted proxy",
+                network,
+                "it is no address and no network such as `10.0.0.0/8`",
+            );
         }
     }
-    for (what, port) in [("HTTP port", settings.http_port), ("HTTPS port", settings.https_port)] {
+    for (what, port) in [
+        ("HTTP port", settings.http_port),
+        ("HTTPS port", settings.https_port),
+    ] {
         if port == 0 {
             refuse(what, "0", "ports begin at 1");
         }
     }
     if settings.http_port == settings.https_port {
-        refuse("HTTPS port", &settings.https_port.to_string(), "it is the HTTP port too");
+        refuse(
+            "HTTPS port",
+            &settings.https_port.to_string(),
+            "it is the HTTP port too",
+        );
     }
 }
 
 fn check_site(site: &Site, found: &mut Vec<Refusal>) {
     let mut refuse = |what, value: &str, why: String| {
-        found.push(Refusal { site: Some(site.name.clone()), what, value: value.to_owned(), why });
+        found.push(Refusal {
+            site: Some(site.name.clone()),
+            what,
+            value: value.to_owned(),
+            why,
+        });
     };
     if let Err(why) = file_name(&site.name) {
         refuse("site name", &site.name, why);
@@ -112,7 +140,10 @@ fn check_site(site: &Site, found: &mut Vec<Refusal>) {
         let why = format!("it is not between 1 and {}", i64::MAX);
         refuse("largest request body", &site.max_body.to_string(), why);
     }
-    for (what, paths) in [("websocket path", &site.websocket_paths), ("sign-in path", &site.auth_paths)] {
+    for (what, paths) in [
+        ("websocket path", &site.websocket_paths),
+        ("sign-in path", &site.auth_paths),
+    ] {
         for value in paths {
             if let Err(why) = path(value) {
                 refuse(what, value, why);
@@ -128,7 +159,12 @@ fn check_together(sites: &[Site], found: &mut Vec<Refusal>) {
     for site in sites {
         let mut refuse = |what, value: &str, other: &str| {
             let why = format!("site `{}` has it already", printable(other));
-            found.push(Refusal { site: Some(site.name.clone()), what, value: value.to_owned(), why });
+            found.push(Refusal {
+                site: Some(site.name.clone()),
+                what,
+                value: value.to_owned(),
+                why,
+            });
         };
         if let Some(other) = names.insert(&site.name, &site.name) {
             refuse("site name", &site.name, other);
@@ -167,7 +203,11 @@ pub(super) fn host_name(host: &str) -> Result<(), String> {
         }
     }
     // Also keeps addresses out: a handshake never names one.
-    if name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit())) {
+    if name
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+    {
         return Err("it ends in a number, as no DNS name does".to_owned());
     }
     Ok(())
@@ -175,7 +215,9 @@ pub(super) fn host_name(host: &str) -> Result<(), String> {
 
 /// `name:port`, the name as Docker's DNS knows it.
 fn upstream(server: &str) -> Result<(), String> {
-    let (name, port) = server.rsplit_once(':').ok_or("it lacks a port, as in `blog:80`")?;
+    let (name, port) = server
+        .rsplit_once(':')
+        .ok_or("it lacks a port, as in `blog:80`")?;
     only(name, "-_.", 253)?;
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return Err("its name begins with neither a letter nor a digit".to_owned());
@@ -211,7 +253,10 @@ fn only(value: &str, others: &str, most: usize) -> Result<(), String> {
     if value.is_empty() || value.len() > most {
         return Err(format!("it does not have 1 to {most} characters"));
     }
-    match value.chars().find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c)) {
+    match value
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !others.contains(*c))
+    {
         Some(c) => Err(format!("it contains `{c}`")),
         None => Ok(()),
     }
@@ -222,10 +267,13 @@ fn is_network(text: &str) -> bool {
         Some((address, bits)) => (address, Some(bits)),
         None => (text, None),
     };
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return false;
+    };
     let most = if address.is_ipv4() { 32 } else { 128 };
     bits.is_none_or(|bits| {
-        bits.bytes().all(|b| b.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+        bits.bytes().all(|b| b.is_ascii_digit())
+            && bits.parse::<u8>().is_ok_and(|bits| bits <= most)
     })
 }
 
@@ -235,11 +283,21 @@ mod tests {
 
     #[test]
     fn host_names() {
-        for good in ["localhost", "blog.localhost", "a.org", "*.a.org", "xn--bcher-kva.example", "1.a"] {
+        for good in [
+            "localhost",
+            "blog.localhost",
+            "a.org",
+            "*.a.org",
+            "xn--bcher-kva.example",
+            "1.a",
+        ] {
             assert_eq!(host_name(good), Ok(()), "{good}");
         }
         let long = "a".repeat(64);
-        for bad in ["", ".", "a..b", "-a.org", "a-.org", "A.org", "a.org;", "a b", "*", "*.", "a.*.b", "10.0.0.1", "a_b.org", "ä.org", &long] {
+        for bad in [
+            "", ".", "a..b", "-a.org", "a-.org", "A.org", "a.org;", "a b", "*", "*.", "a.*.b",
+            "10.0.0.1", "a_b.org", "ä.org", &long,
+        ] {
             assert!(host_name(bad).is_err(), "{bad}");
         }
     }
@@ -249,7 +307,17 @@ mod tests {
         for good in ["blog:80", "blog-example.org:8080", "blog.r7:1"] {
             assert_eq!(upstream(good), Ok(()), "{good}");
         }
-        for bad in ["blog", "blog:", "blog:0", "blog:65536", "blog:+80", ":80", "b;log:80", "a:80 resolve", "unix:/run/x"] {
+        for bad in [
+            "blog",
+            "blog:",
+            "blog:0",
+            "blog:65536",
+            "blog:+80",
+            ":80",
+            "b;log:80",
+            "a:80 resolve",
+            "unix:/run/x",
+        ] {
             assert!(upstream(bad).is_err(), "{bad}");
         }
     }
@@ -259,7 +327,18 @@ mod tests {
         for good in ["/", "/wp-login.php", "/socket.io/", "/a/.b~c"] {
             assert_eq!(path(good), Ok(()), "{good}");
         }
-        for bad in ["", "a", "/a b", "/a;", "/$x", "/a//b", "/a/../b", "/%2e", "/.well-known/acme-challenge/", "/a\nb"] {
+        for bad in [
+            "",
+            "a",
+            "/a b",
+            "/a;",
+            "/$x",
+            "/a//b",
+            "/a/../b",
+            "/%2e",
+            "/.well-known/acme-challenge/",
+            "/a\nb",
+        ] {
             assert!(path(bad).is_err(), "{bad}");
         }
     }
@@ -269,7 +348,15 @@ mod tests {
         for good in ["10.0.0.0/8", "192.168.1.7", "::1", "fd00::/8", "0.0.0.0/0"] {
             assert!(is_network(good), "{good}");
         }
-        for bad in ["", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0/8", "host", "10.0.0.1; ", "::/129"] {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "host",
+            "10.0.0.1; ",
+            "::/129",
+        ] {
             assert!(!is_network(bad), "{bad}");
         }
     }
@@ -282,6 +369,9 @@ mod tests {
             value: "a\n;".into(),
             why: special("a\n;").unwrap(),
         };
-        assert_eq!(refusal.to_string(), "site `blog`: the host name `a\\n;` is refused: it contains `;`");
+        assert_eq!(
+            refusal.to_string(),
+            "site `blog`: the host name `a\\n;` is refused: it contains `;`"
+        );
     }
 }

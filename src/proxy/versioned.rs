@@ -39,7 +39,12 @@ impl Versioned {
     pub(super) fn publish(&self, content: &Content<'_>) -> Result<u64, FileError> {
         files::create_folder(&self.dir, 0o755)?;
         let numbers = self.sweep()?;
-        let number = 1 + numbers.iter().copied().max().unwrap_or(0).max(self.current().unwrap_or(0));
+        let number = 1 + numbers
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
+            .max(self.current().unwrap_or(0));
         let temporary = self.dir.join(format!(".v{number}.tmp"));
         files::create_folder(&temporary, 0o755)?;
         for (name, bytes, mode) in content {
@@ -60,8 +65,12 @@ impl Versioned {
         let failed = |error| FileError::of("read", &self.dir)(error);
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if name.starts_with(".v") {
+            let name = entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            if name.starts_with('.') {
                 remove(&self.dir.join(name))?;
             } else {
                 numbers.extend(number_of(&name));
@@ -75,10 +84,16 @@ fn number_of(name: &str) -> Option<u64> {
     name.strip_prefix('v')?.parse().ok()
 }
 
-fn remove(folder: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(folder) {
+fn remove(path: &Path) -> Result<(), FileError> {
+    // A temporary link is no folder.
+    let removed = if path.is_dir() && !path.is_symlink() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(FileError::of("remove", folder)),
+        other => other.map_err(FileError::of("remove", path)),
     }
 }
 
@@ -92,12 +107,19 @@ mod tests {
         let versioned = Versioned::new(root.path().join("blog"));
         assert_eq!(versioned.current(), None);
         for number in 1..=4 {
-            assert_eq!(versioned.publish(&[("a", format!("{number}").as_bytes(), 0o600)]).unwrap(), number);
+            assert_eq!(
+                versioned
+                    .publish(&[("a", format!("{number}").as_bytes(), 0o600)])
+                    .unwrap(),
+                number
+            );
         }
         assert_eq!(versioned.current(), Some(4));
         assert_eq!(fs::read(versioned.file("a")).unwrap(), b"4");
-        let mut left: Vec<_> =
-            fs::read_dir(root.path().join("blog")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(root.path().join("blog"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         left.sort();
         assert_eq!(left, ["current", "v3", "v4"]);
     }
@@ -108,10 +130,12 @@ mod tests {
         let versioned = Versioned::new(root.path());
         fs::create_dir(root.path().join(".v1.tmp")).unwrap();
         fs::write(root.path().join(".v1.tmp/a"), "half").unwrap();
+        std::os::unix::fs::symlink("v1", root.path().join(".link.1.tmp")).unwrap();
         // Complete, but never made the current one.
         fs::create_dir(root.path().join("v1")).unwrap();
         assert_eq!(versioned.publish(&[("a", b"whole", 0o644)]).unwrap(), 2);
         assert_eq!(fs::read(versioned.file("a")).unwrap(), b"whole");
         assert!(!root.path().join(".v1.tmp").exists());
+        assert!(!root.path().join(".link.1.tmp").is_symlink());
     }
 }

@@ -1,7 +1,7 @@
 //! One template: minijinja at its strictest, its errors in the user's words.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
@@ -66,6 +66,15 @@ impl Template<'_> {
         text.map_err(|error| self.problem(&error, context).into())
     }
 
+    /// Names the text asks for, whatever way through it is taken.
+    pub fn names(&self) -> BTreeSet<String> {
+        let environment = bare();
+        let template = environment.template_from_named_str(self.file, self.source);
+        template
+            .map(|t| t.undeclared_variables(false).into_iter().collect())
+            .unwrap_or_default()
+    }
+
     fn problem(&self, error: &Error, context: &Context) -> Problem {
         let (message, hint) = words(error, context);
         let mut problem = Problem::new(self.file, message);
@@ -110,7 +119,8 @@ fn syntax() -> SyntaxConfig {
         .expect("the usual delimiters are valid")
 }
 
-fn environment<'s>(input: &Input<'_>, compose: bool) -> Environment<'s> {
+/// An environment that knows no minion.
+fn bare<'s>() -> Environment<'s> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     // Names that end in `.yml` would be escaped as JSON by default.
@@ -137,7 +147,11 @@ fn environment<'s>(input: &Input<'_>, compose: bool) -> Environment<'s> {
         escape_formatter(out, state, value)
     });
     env.add_filter("yaml", yaml);
+    env
+}
 
+fn environment<'s>(input: &Input<'_>, compose: bool) -> Environment<'s> {
+    let mut env = bare();
     let instance = input.instance.name.clone();
     let place = move |folder: &Path| {
         let path = folder.display().to_string();
@@ -223,15 +237,19 @@ fn helper(
 }
 
 /// A value as YAML reads it back, whatever is in it: text in quotes, numbers and lists as they are.
-fn yaml(value: Value) -> Result<String, Error> {
-    if value.is_undefined() || value.is_none() {
+fn yaml(value: &Value) -> Result<String, Error> {
+    if value.is_undefined() {
+        // Asked for a part of it, the engine says itself what is not defined.
+        value.get_attr("part")?;
+    }
+    if value.is_none() {
         return Err(told(
             "nothing to print: the value is not set",
             "guard it: `{% if name %}…{% endif %}`",
         ));
     }
     // JSON is YAML, but for characters that YAML wants escaped and JSON does not.
-    let json = serde_json::to_string(&value).map_err(|_| {
+    let json = serde_json::to_string(value).map_err(|_| {
         told(
             "this cannot be written as YAML",
             "texts, numbers, booleans, lists and mappings can",
@@ -241,7 +259,7 @@ fn yaml(value: Value) -> Result<String, Error> {
     for c in json.chars() {
         match c {
             '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => {
-                text.push_str(&format!("\\u{:04x}", u32::from(c)));
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
             }
             c => text.push(c),
         }

@@ -60,6 +60,7 @@ fn keys_of_a_service() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn values_of_a_service() {
     for (lines, expected) in [
         (
@@ -149,6 +150,14 @@ fn values_of_a_service() {
         (
             "ports: [80]",
             "c.yml:4:13 services.web.ports[0]: `80`: no port of the host given | give both, such as `8080:80`; a port chosen by the engine is not supported",
+        ),
+        (
+            "volumes: ['./a:/x', './b:/x']",
+            "c.yml:4:14 services.web.volumes: mount 2 is at a path that another one has | keep one of the two",
+        ),
+        (
+            "ports: ['80:80', '80:81']",
+            "c.yml:4:12 services.web.ports: port 80 of the host is there twice | keep one of the two",
         ),
         (
             "ports: [{target: 80}]",

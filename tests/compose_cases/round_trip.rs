@@ -274,6 +274,15 @@ fn healthcheck() -> impl Strategy<Value = Healthcheck> {
         )
 }
 
+/// The first of those that have the same key.
+fn distinct<T, K: Ord>(items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items
+        .into_iter()
+        .filter(|item| seen.insert(key(item)))
+        .collect()
+}
+
 fn service() -> impl Strategy<Value = Service> {
     let words = || of(vec(text(), 0..3));
     let one = (
@@ -327,8 +336,8 @@ fn service() -> impl Strategy<Value = Service> {
         entrypoint: one.4,
         environment: one.5,
         labels: one.6,
-        volumes: one.7,
-        ports: one.8,
+        volumes: distinct(one.7, |mount| mount.target.clone()),
+        ports: distinct(one.8, |port| port.host),
         expose: two.0,
         networks: two.1,
         depends_on: BTreeMap::new(),
@@ -340,7 +349,12 @@ fn service() -> impl Strategy<Value = Service> {
         cpus: two.8,
         pids_limit: three.0,
         shm_size: three.1,
-        tmpfs: three.2,
+        // Apart from every mount.
+        tmpfs: three
+            .2
+            .into_iter()
+            .map(|(path, options)| (format!("/tmpfs{path}"), options))
+            .collect(),
         cap_add: three.3.clone(),
         cap_drop: three.3.clone(),
         security_opt: three.3,

@@ -69,11 +69,29 @@ impl World {
         };
         let store = CertStore::new(root.path());
         let subnet = network(&id);
-        let world = Self { id, root, settings, sites, store, subnet, started: false };
-        let hosts: Vec<_> = world.sites.iter().flat_map(|site| site.hosts.clone()).collect();
-        world.store.make_ca("test", &hosts, Timestamp::now()).unwrap();
+        let world = Self {
+            id,
+            root,
+            settings,
+            sites,
+            store,
+            subnet,
+            started: false,
+        };
+        let hosts: Vec<_> = world
+            .sites
+            .iter()
+            .flat_map(|site| site.hosts.clone())
+            .collect();
+        world
+            .store
+            .make_ca("test", &hosts, Timestamp::now())
+            .unwrap();
         for site in &world.sites {
-            world.store.issue(&site.name, &site.hosts, Timestamp::now()).unwrap();
+            world
+                .store
+                .issue(&site.name, &site.hosts, Timestamp::now())
+                .unwrap();
         }
         world
     }
@@ -97,8 +115,11 @@ impl World {
         };
         let project = container::compose(&proxy, &self.id, "test", self.root.path(), &self.id);
         let mut arguments = vec!["run".to_owned(), "-d".into(), "--name".into(), self.proxy()];
-        arguments.extend(self.common());
-        arguments.extend(service_arguments(&project.services[container::SERVICE], &self.id));
+        arguments.extend(Self::common());
+        arguments.extend(service_arguments(
+            &project.services[container::SERVICE],
+            &self.id,
+        ));
         docker(&arguments);
         self.started = true;
         self.await_receipt(&live);
@@ -144,17 +165,28 @@ impl World {
         let container = format!("{}-{name}", self.id);
         let mut arguments: Vec<String> = ["run", "-d", "--name"].map(str::to_owned).to_vec();
         arguments.push(container.clone());
-        arguments.extend(self.common());
-        arguments.extend(["--network".into(), self.id.clone(), "--network-alias".into(), name.into()]);
+        arguments.extend(Self::common());
+        arguments.extend([
+            "--network".into(),
+            self.id.clone(),
+            "--network-alias".into(),
+            name.into(),
+        ]);
         arguments.extend(["--link".into(), format!("{}:{name}.test", self.proxy())]);
         arguments.extend(["-e".into(), format!("{}=8000", upstream::PORT_VARIABLE)]);
         let program = std::env::current_exe().unwrap();
         arguments.extend(["-v".into(), format!("{}:/upstream:ro", program.display())]);
         arguments.extend(["--entrypoint".into(), "/upstream".into(), IMAGE.into()]);
-        arguments.extend(["--exact".into(), "upstream_server".into(), "--ignored".into()]);
+        arguments.extend([
+            "--exact".into(),
+            "upstream_server".into(),
+            "--ignored".into(),
+        ]);
         docker(&arguments);
         let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        docker(&["inspect", "-f", address, &container]).trim().to_owned()
+        docker(&["inspect", "-f", address, &container])
+            .trim()
+            .to_owned()
     }
 
     pub fn remove_application(&self, name: &str) {
@@ -168,15 +200,24 @@ impl World {
     /// Takes the next address of the network, so that a new container cannot have an old one's.
     pub fn occupy_an_address(&self) {
         let mut arguments: Vec<String> = ["run", "-d"].map(str::to_owned).to_vec();
-        arguments.extend(self.common());
-        arguments.extend(["--network".into(), self.id.clone(), "--entrypoint".into(), "sleep".into()]);
+        arguments.extend(Self::common());
+        arguments.extend([
+            "--network".into(),
+            self.id.clone(),
+            "--entrypoint".into(),
+            "sleep".into(),
+        ]);
         arguments.extend([IMAGE.into(), "300".into()]);
         docker(&arguments);
     }
 
     pub fn proxy_log(&self) -> String {
         let output = command(&["logs", &self.proxy()]);
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     }
 
     pub fn http(&self, host: &str, path: &str) -> String {
@@ -189,13 +230,23 @@ impl World {
 
     /// Runs curl with our root trusted and every name leading to the proxy.
     pub fn curl(&self, arguments: &[&str]) -> Output {
-        Command::new("curl")
-            .args(["-sS", "--max-time", "60", "--cacert"])
-            .arg(self.store.ca_file())
-            .args(["--connect-to", &format!("::127.0.0.1:{}", self.settings.https_port)])
+        self.curl_command()
             .args(arguments)
             .output()
             .expect("curl is installed")
+    }
+
+    /// The same, to be run elsewhere.
+    pub fn curl_command(&self) -> Command {
+        let mut command = Command::new("curl");
+        command
+            .args(["-sS", "--max-time", "60", "--cacert"])
+            .arg(self.store.ca_file());
+        command.args([
+            "--connect-to",
+            &format!("::127.0.0.1:{}", self.settings.https_port),
+        ]);
+        command
     }
 
     /// The same over plain HTTP.
@@ -203,19 +254,25 @@ impl World {
         let to = format!("::127.0.0.1:{}", self.settings.http_port);
         let mut all = vec!["-sS", "--max-time", "60", "--connect-to", &to];
         all.extend(arguments);
-        Command::new("curl").args(all).output().expect("curl is installed")
-    }
-
-    /// The body of an answer that must be well.
-    pub fn get(&self, host: &str, path: &str) -> String {
-        let output = self.curl(&["--fail", &self.https(host, path)]);
-        assert!(output.status.success(), "{}\n{}", text(&output.stderr), self.proxy_log());
-        text(&output.stdout)
+        Command::new("curl")
+            .args(all)
+            .output()
+            .expect("curl is installed")
     }
 
     /// The status of an answer, `000` when there is none.
     pub fn status(&self, host: &str, path: &str) -> String {
-        text(&self.curl(&["-o", "/dev/null", "-w", "%{http_code}", &self.https(host, path)]).stdout)
+        text(
+            &self
+                .curl(&[
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code}",
+                    &self.https(host, path),
+                ])
+                .stdout,
+        )
     }
 
     /// Waits until the site answers with this status; how long it took.
@@ -226,14 +283,20 @@ impl World {
             if now == status {
                 return begin.elapsed();
             }
-            assert!(begin.elapsed() < most, "{host} answers {now}\n{}", self.proxy_log());
+            assert!(
+                begin.elapsed() < most,
+                "{host} answers {now}\n{}",
+                self.proxy_log()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    fn common(&self) -> Vec<String> {
+    fn common() -> Vec<String> {
         let owner = format!("{PID_LABEL}={}", std::process::id());
-        ["--label", LABEL, "--label", &owner].map(str::to_owned).to_vec()
+        ["--label", LABEL, "--label", &owner]
+            .map(str::to_owned)
+            .to_vec()
     }
 }
 
@@ -257,12 +320,20 @@ impl Drop for World {
 impl ProxyEffects for World {
     async fn test(&self, config: &str) -> Result<(), String> {
         let output = command(&["exec", &self.proxy(), "nginx", "-t", "-c", config]);
-        if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 
     async fn reload(&self) -> Result<(), String> {
         let output = command(&["kill", "-s", "HUP", &self.proxy()]);
-        if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 
     async fn live(&self) -> Option<Live> {
@@ -274,7 +345,9 @@ fn service_arguments(service: &Service, edge: &str) -> Vec<String> {
     let mut arguments = Vec::new();
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     for mount in &service.volumes {
-        let Source::Bind(path) = &mount.source else { panic!("{mount:?}") };
+        let Source::Bind(path) = &mount.source else {
+            panic!("{mount:?}")
+        };
         let mode = if mount.read_only { "ro" } else { "rw" };
         add("-v", format!("{path}:{}:{mode}", mount.target));
     }
@@ -311,8 +384,14 @@ fn service_arguments(service: &Service, edge: &str) -> Vec<String> {
 fn network(name: &str) -> String {
     let owner = format!("{PID_LABEL}={}", std::process::id());
     for _ in 0..50 {
-        let subnet = format!("10.{}.{}.0/26", 200 + rand::random::<u8>() % 50, rand::random::<u8>());
-        let made = command(&["network", "create", "--label", LABEL, "--label", &owner, "--subnet", &subnet, name]);
+        let subnet = format!(
+            "10.{}.{}.0/26",
+            200 + rand::random::<u8>() % 50,
+            rand::random::<u8>()
+        );
+        let made = command(&[
+            "network", "create", "--label", LABEL, "--label", &owner, "--subnet", &subnet, name,
+        ]);
         if made.status.success() {
             return subnet;
         }
@@ -325,7 +404,10 @@ fn sweep() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let form = format!("{{{{.ID}}}} {{{{.Label \"{PID_LABEL}\"}}}}");
-        for (list, remove) in [(["ps", "-a"].as_slice(), ["rm", "-f"].as_slice()), (&["network", "ls"], &["network", "rm"])] {
+        for (list, remove) in [
+            (["ps", "-a"].as_slice(), ["rm", "-f"].as_slice()),
+            (&["network", "ls"], &["network", "rm"]),
+        ] {
             let mut arguments = list.to_vec();
             let filter = format!("label={LABEL}");
             arguments.extend(["--filter", &filter, "--format", &form]);
@@ -345,7 +427,12 @@ fn sweep() {
 pub fn docker<A: AsRef<str>>(arguments: &[A]) -> String {
     let output = command(arguments);
     let words: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    assert!(output.status.success(), "docker {}: {}", words.join(" "), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "docker {}: {}",
+        words.join(" "),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -363,16 +450,27 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A file of this many zero bytes, without taking the space.
 pub fn sparse_file(folder: &Path, bytes: u64) -> PathBuf {
     let path = folder.join("upload");
-    std::fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(bytes)
+        .unwrap();
     path
 }

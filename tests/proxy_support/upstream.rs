@@ -27,7 +27,10 @@ struct Request {
 
 impl Request {
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     fn path(&self) -> &str {
@@ -41,27 +44,39 @@ fn connection(stream: TcpStream) -> std::io::Result<()> {
     let mut out = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = head(&mut reader)? {
-        if request.header("upgrade").is_some_and(|value| value == "websocket") {
-            reader.get_ref().set_read_timeout(Some(Duration::from_secs(30)))?;
+        if request
+            .header("upgrade")
+            .is_some_and(|value| value == "websocket")
+        {
+            reader
+                .get_ref()
+                .set_read_timeout(Some(Duration::from_secs(30)))?;
             return echo(&mut reader, &mut out, &request);
         }
         let begin = Instant::now();
         let (bytes, first) = body(&mut reader, &mut out, &request)?;
         let answer = match request.path() {
             path if path.starts_with("/upload") => {
-                let spread = first.map_or(0, |first| (begin.elapsed() - first.min(begin.elapsed())).as_millis());
+                let spread =
+                    first.map_or(0, |first| begin.elapsed().saturating_sub(first).as_millis());
                 format!("bytes={bytes} spread_ms={spread}\n")
             }
             _ => {
-                let headers: String = request.headers.iter().map(|(k, v)| format!("{k}: {v}\n")).collect();
-                format!("{}\n{headers}", request.line)
+                let headers = request.headers.iter().map(|(k, v)| format!("{k}: {v}"));
+                let lines = std::iter::once(request.line.clone()).chain(headers);
+                lines.collect::<Vec<_>>().join(
+                    "
+",
+                ) + "
+"
             }
         };
-        write!(
-            out,
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nStrict-Transport-Security: max-age=1\r\n\r\n{answer}",
-            answer.len()
-        )?;
+        let length = answer.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nStrict-Transport-Security: max-age=1\r\n\r\n"
+        );
+        // In one piece: several small writes would wait for each other's acknowledgement.
+        out.write_all((head + &answer).as_bytes())?;
     }
     Ok(())
 }
@@ -71,12 +86,19 @@ fn head(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
     }
-    let mut request = Request { line: line.trim_end().to_owned(), headers: Vec::new() };
+    let mut request = Request {
+        line: line.trim_end().to_owned(),
+        headers: Vec::new(),
+    };
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { return Ok(Some(request)) };
-        request.headers.push((name.to_owned(), value.trim().to_owned()));
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            return Ok(Some(request));
+        };
+        request
+            .headers
+            .push((name.to_owned(), value.trim().to_owned()));
     }
 }
 
@@ -89,12 +111,17 @@ fn body(
     let begin = Instant::now();
     let mut first = None;
     let mut bytes = 0;
-    let chunked = request.header("transfer-encoding").is_some_and(|value| value == "chunked");
+    let chunked = request
+        .header("transfer-encoding")
+        .is_some_and(|value| value == "chunked");
     if request.header("expect").is_some() {
         out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     if !chunked {
-        let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let length = request
+            .header("content-length")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         return Ok((read_away(reader, length, begin, &mut first)?, first));
     }
     loop {
@@ -118,7 +145,9 @@ fn read_away(
     let mut buffer = vec![0; 64 * 1024];
     let mut left = length;
     while left > 0 {
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let most = usize::try_from(left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
         let read = reader.read(&mut buffer[..most])?;
         if read == 0 {
             break;
@@ -130,7 +159,11 @@ fn read_away(
 }
 
 /// Takes the upgrade and sends back whatever comes.
-fn echo(reader: &mut BufReader<TcpStream>, out: &mut TcpStream, request: &Request) -> std::io::Result<()> {
+fn echo(
+    reader: &mut BufReader<TcpStream>,
+    out: &mut TcpStream,
+    request: &Request,
+) -> std::io::Result<()> {
     let key = request.header("sec-websocket-key").unwrap_or("");
     write!(
         out,

@@ -49,19 +49,26 @@ fn what_a_template_says_itself_stays() {
     assert_eq!(app.environment["TZ"], "Asia/Tokyo");
 }
 
+/// The sample's manifest without these keys.
+fn without(keys: &[&str]) -> String {
+    let starts = |line: &str| {
+        keys.iter().any(|key| {
+            line.strip_prefix(key)
+                .is_some_and(|rest| rest.starts_with(':'))
+        })
+    };
+    MANIFEST
+        .lines()
+        .filter(|line| !starts(line))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
 /// Names of the containers of a minion with these services and lines of its manifest.
 fn names(services: &[&str], manifest: &str) -> BTreeMap<String, String> {
-    let base: String = MANIFEST
-        .lines()
-        .filter(|l| {
-            !l.starts_with("expose") && !l.starts_with("databases") && !l.starts_with("notes")
-        })
-        .map(|l| format!("{l}\n"))
-        .collect();
-    let services: String = services
-        .iter()
-        .map(|s| format!("  {s}: {{image: \"i:1\"}}\n"))
-        .collect();
+    let base = without(&["expose", "databases", "notes"]);
+    let services = services.iter().fold(String::new(), |text, service| {
+        text + "  " + service + ": {image: \"i:1\"}\n"
+    });
     let config = format!("{CONFIG}minions: {{blog: {{use: notes}}}}\n");
     let case = Case::build(
         &format!("{base}{manifest}"),
@@ -127,11 +134,7 @@ fn containers_are_named_as_the_founding_design_says() {
 
 #[test]
 fn a_minion_that_is_only_a_database_takes_the_settings_of_the_user() {
-    let manifest: String = MANIFEST
-        .lines()
-        .filter(|l| !l.starts_with("expose") && !l.starts_with("notes:"))
-        .map(|l| format!("{l}\n"))
-        .collect();
+    let manifest = without(&["expose", "notes"]);
     let config = format!("{CONFIG}minions: {{blog: {{use: notes, resources: {{memory: 2g}}}}}}\n");
     let case = Case::build(
         &manifest,

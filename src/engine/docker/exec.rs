@@ -149,7 +149,7 @@ impl Docker {
                 pause = (pause * 2).min(Duration::from_millis(200));
             }
         };
-        match tokio::time::timeout(CODE_PATIENCE, code).await {
+        match tokio::time::timeout(CODE_PATIENCE.min(self.patience), code).await {
             Ok(result) => result,
             Err(_) => {
                 Err(subject.failed("its output ended, but the engine does not tell its exit code"))

@@ -1,16 +1,14 @@
 //! What there is in the fake, and how it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::script::{Fate, Script};
 use crate::engine::{
-    Container, ContainerEvent, ContainerSpec, ContainerSummary, Endpoint, EndpointSpec,
-    EngineError, EngineInfo, ExecOutput, ExecSpec, Health, Image, LogLine, Network, NetworkSpec,
-    RunState, with_tag,
+    ContainerEvent, ContainerSpec, EndpointSpec, EngineError, EngineInfo, ExecOutput, ExecSpec,
+    Health, Network, RunState, with_tag,
 };
 
 type ExecAnswer = dyn Fn(&str, &ExecSpec) -> Result<ExecOutput, EngineError> + Send + Sync;
@@ -18,8 +16,8 @@ type ExecAnswer = dyn Fn(&str, &ExecSpec) -> Result<ExecOutput, EngineError> + S
 pub(super) struct World {
     pub(super) info: EngineInfo,
     pub(super) containers: Vec<Stored>,
-    pub(super) networks: Vec<StoredNetwork>,
-    images: BTreeMap<String, StoredImage>,
+    pub(super) networks: Vec<Network>,
+    pub(super) images: BTreeMap<String, StoredImage>,
     /// Host ports of programs that are no containers.
     pub(super) taken: BTreeSet<u16>,
     pub(super) events: Vec<ContainerEvent>,
@@ -30,31 +28,27 @@ pub(super) struct World {
 }
 
 pub(super) struct Stored {
-    id: String,
-    name: String,
+    pub(super) id: String,
+    pub(super) name: String,
     pub(super) spec: ContainerSpec,
-    image_id: String,
-    script: Script,
-    state: RunState,
-    health: Health,
-    exit_code: Option<i64>,
-    created: Timestamp,
-    started: Option<Timestamp>,
-    restarts: u64,
+    pub(super) image_id: String,
+    pub(super) script: Script,
+    pub(super) state: RunState,
+    pub(super) health: Health,
+    pub(super) exit_code: Option<i64>,
+    pub(super) created: Timestamp,
+    pub(super) started: Option<Timestamp>,
+    pub(super) restarts: u64,
     /// By network id.
-    endpoints: BTreeMap<String, EndpointSpec>,
+    pub(super) endpoints: BTreeMap<String, EndpointSpec>,
     /// Inspections left until its fate; `None` when it is known.
-    polls: Option<u32>,
+    pub(super) polls: Option<u32>,
 }
 
-pub(super) struct StoredNetwork {
-    pub(super) network: Network,
-}
-
-struct StoredImage {
-    id: String,
-    here: bool,
-    script: Script,
+pub(super) struct StoredImage {
+    pub(super) id: String,
+    pub(super) here: bool,
+    pub(super) script: Script,
 }
 
 impl Default for World {
@@ -84,228 +78,15 @@ impl Default for World {
 }
 
 impl World {
-    fn next(&mut self) -> u32 {
+    pub(super) fn next(&mut self) -> u32 {
         self.counter += 1;
         self.counter
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         // 2026-01-01: any fixed time does.
         Timestamp::constant(1_767_225_600, 0) + SignedDuration::from_secs(i64::from(self.counter))
     }
-
-    // Images.
-
-    pub(super) fn add_image(&mut self, reference: &str) {
-        let id = format!("sha256:{:064x}", self.next());
-        let image = self
-            .images
-            .entry(with_tag(reference))
-            .or_insert_with(|| StoredImage {
-                id,
-                here: true,
-                script: Script::default(),
-            });
-        image.here = true;
-    }
-
-    pub(super) fn replace_image(&mut self, reference: &str) {
-        self.add_image(reference);
-        let id = format!("sha256:{:064x}", self.next());
-        if let Some(image) = self.images.get_mut(&with_tag(reference)) {
-            image.id = id;
-        }
-    }
-
-    pub(super) fn move_to_registry(&mut self, reference: &str) {
-        if let Some(image) = self.images.get_mut(&with_tag(reference)) {
-            image.here = false;
-        }
-    }
-
-    pub(super) fn script(&mut self, reference: &str) -> &mut Script {
-        self.add_image_unless_known(reference);
-        &mut self
-            .images
-            .get_mut(&with_tag(reference))
-            .expect("added above")
-            .script
-    }
-
-    fn add_image_unless_known(&mut self, reference: &str) {
-        if !self.images.contains_key(&with_tag(reference)) {
-            self.add_image(reference);
-        }
-    }
-
-    pub(super) fn images(&self) -> Vec<Image> {
-        let mut images: BTreeMap<&str, Image> = BTreeMap::new();
-        for (reference, image) in self.images.iter().filter(|(_, image)| image.here) {
-            images
-                .entry(&image.id)
-                .or_insert_with(|| Image {
-                    id: image.id.clone(),
-                    tags: Vec::new(),
-                    digests: Vec::new(),
-                    labels: image.script.labels.clone(),
-                })
-                .tags
-                .push(reference.clone());
-        }
-        images.into_values().collect()
-    }
-
-    pub(super) fn pull(&mut self, reference: &str) -> Result<(), EngineError> {
-        match self.images.get_mut(&with_tag(reference)) {
-            Some(image) => {
-                image.here = true;
-                Ok(())
-            }
-            None => Err(EngineError::Pull {
-                image: reference.to_owned(),
-                reason: "the registry does not have it".to_owned(),
-            }),
-        }
-    }
-
-    // Containers, seen.
-
-    pub(super) fn index(&self, id: &str) -> Result<usize, EngineError> {
-        self.containers
-            .iter()
-            .position(|container| container.id == id || container.name == id)
-            .ok_or_else(|| EngineError::NotFound {
-                kind: "container",
-                name: id.to_owned(),
-            })
-    }
-
-    /// The name for the journal; what is not there goes by what it was called.
-    pub(super) fn name_of(&self, id: &str) -> String {
-        self.index(id).map_or_else(
-            |_| id.to_owned(),
-            |index| self.containers[index].name.clone(),
-        )
-    }
-
-    pub(super) fn running(&self, id: &str) -> Result<usize, EngineError> {
-        let index = self.index(id)?;
-        let container = &self.containers[index];
-        if container.state == RunState::Running {
-            Ok(index)
-        } else {
-            Err(EngineError::Conflict(format!(
-                "the container `{}` is not running",
-                container.name
-            )))
-        }
-    }
-
-    pub(super) fn states(&self) -> Vec<String> {
-        let mut states: Vec<String> = self
-            .containers
-            .iter()
-            .map(|c| format!("{} {:?} {:?}", c.name, c.state, c.health).to_lowercase())
-            .collect();
-        states.sort();
-        states
-    }
-
-    pub(super) fn summaries(&self) -> Vec<ContainerSummary> {
-        self.containers
-            .iter()
-            .map(|stored| ContainerSummary {
-                id: stored.id.clone(),
-                name: stored.name.clone(),
-                labels: stored.labels(),
-                state: stored.state,
-                ports: match stored.state {
-                    RunState::Running => stored.ports(),
-                    _ => Vec::new(),
-                },
-            })
-            .collect()
-    }
-
-    pub(super) fn container(&self, index: usize) -> Container {
-        let stored = &self.containers[index];
-        let ran = matches!(stored.state, RunState::Exited | RunState::Restarting);
-        let mut environment = stored.script.environment.clone();
-        environment.extend(stored.spec.environment.clone());
-        Container {
-            id: stored.id.clone(),
-            name: stored.name.clone(),
-            image: stored.spec.image.clone(),
-            image_id: stored.image_id.clone(),
-            labels: stored.labels(),
-            state: stored.state,
-            health: stored.health,
-            exit_code: stored.exit_code.filter(|_| ran),
-            oom_killed: false,
-            error: String::new(),
-            created: Some(stored.created),
-            started: stored.started,
-            restarts: stored.restarts,
-            environment,
-            memory: stored.spec.memory.unwrap_or(0),
-            nano_cpus: stored.spec.nano_cpus.unwrap_or(0),
-            restart: match stored.spec.restart.as_str() {
-                "" => "no".to_owned(),
-                policy => policy.to_owned(),
-            },
-            binds: stored
-                .spec
-                .mounts
-                .iter()
-                .filter(|mount| mount.kind == crate::engine::MountKind::Bind)
-                .map(|mount| (mount.target.clone(), mount.source.clone()))
-                .collect(),
-            networks: stored
-                .endpoints
-                .iter()
-                .map(|(id, endpoint)| {
-                    let end = Endpoint {
-                        aliases: endpoint.aliases.clone(),
-                        address: match stored.state {
-                            RunState::Running => format!("10.0.0.{}", index + 2),
-                            _ => String::new(),
-                        },
-                    };
-                    (self.network_name_of(id), end)
-                })
-                .collect(),
-            ports: stored.ports(),
-            stop_timeout: stored.spec.stop_timeout,
-            pid: match stored.state {
-                RunState::Running => u32::try_from(index + 1000).unwrap_or(1000),
-                _ => 0,
-            },
-        }
-    }
-
-    pub(super) fn logs(&self, id: &str, tail: Option<u64>) -> Result<Vec<LogLine>, EngineError> {
-        let stored = &self.containers[self.index(id)?];
-        if stored.started.is_none() {
-            return Ok(Vec::new());
-        }
-        let lines = &stored.script.logs;
-        let keep = tail.map_or(lines.len(), |tail| {
-            usize::try_from(tail).unwrap_or(usize::MAX).min(lines.len())
-        });
-        Ok(lines[lines.len() - keep..].to_vec())
-    }
-
-    /// The exit code when it does not run.
-    pub(super) fn ended(&self, index: usize) -> Option<i64> {
-        let stored = &self.containers[index];
-        match stored.state {
-            RunState::Created => Some(0),
-            RunState::Exited | RunState::Dead => Some(stored.exit_code.unwrap_or(0)),
-            _ => None,
-        }
-    }
-
-    // Containers, changed.
 
     pub(super) fn create(
         &mut self,
@@ -371,7 +152,7 @@ impl World {
         if let Some(network) = self.containers[index]
             .endpoints
             .keys()
-            .find(|network| !self.networks.iter().any(|n| n.network.id == **network))
+            .find(|network| !self.networks.iter().any(|n| n.id == **network))
         {
             return Err(EngineError::NotFound {
                 kind: "network",
@@ -574,125 +355,21 @@ impl World {
             }
         }
     }
-
-    // Networks.
-
-    /// The id of the one network of that name or id.
-    fn network(&self, name: &str) -> Result<&str, EngineError> {
-        let mut found = self
-            .networks
-            .iter()
-            .filter(|n| n.network.id == name || n.network.name == name);
-        match (found.next(), found.next()) {
-            (Some(network), None) => Ok(&network.network.id),
-            (Some(_), Some(_)) => Err(EngineError::Other {
-                action: format!("find the network `{name}`"),
-                reason: "there are two of that name".to_owned(),
-            }),
-            (None, _) => Err(EngineError::NotFound {
-                kind: "network",
-                name: name.to_owned(),
-            }),
-        }
-    }
-
-    pub(super) fn network_name_of(&self, id: &str) -> String {
-        self.networks
-            .iter()
-            .find(|n| n.network.id == id)
-            .map_or_else(|| id.to_owned(), |n| n.network.name.clone())
-    }
-
-    /// Makes another one when there is one of that name already, as old engines do.
-    pub(super) fn create_network(&mut self, spec: &NetworkSpec) -> Result<String, EngineError> {
-        let overlaps = self
-            .networks
-            .iter()
-            .flat_map(|n| &n.network.subnets)
-            .any(|subnet| overlap(subnet, &spec.subnet));
-        if overlaps {
-            return Err(EngineError::Conflict(format!(
-                "failed to create the network `{}`: Pool overlaps with other one on this address space",
-                spec.name
-            )));
-        }
-        let id = format!("{:064x}", u64::from(self.next()) << 16);
-        self.networks.push(StoredNetwork {
-            network: Network {
-                id: id.clone(),
-                name: spec.name.clone(),
-                labels: spec.labels.clone(),
-                subnets: vec![spec.subnet.clone()],
-            },
-        });
-        Ok(id)
-    }
-
-    pub(super) fn remove_network(&mut self, id: &str) -> Result<(), EngineError> {
-        let id = match self.network(id) {
-            Ok(id) => id.to_owned(),
-            Err(EngineError::NotFound { .. }) => return Ok(()),
-            Err(other) => return Err(other),
-        };
-        let in_use = self
-            .containers
-            .iter()
-            .any(|c| c.state == RunState::Running && c.endpoints.contains_key(&id));
-        if in_use {
-            return Err(EngineError::Conflict(format!(
-                "failed to remove the network `{}`: it has active endpoints",
-                self.network_name_of(&id)
-            )));
-        }
-        self.networks.retain(|n| n.network.id != id);
-        Ok(())
-    }
-
-    pub(super) fn connect(
-        &mut self,
-        network: &str,
-        container: &str,
-        endpoint: &EndpointSpec,
-    ) -> Result<(), EngineError> {
-        let network = self.network(network)?.to_owned();
-        let index = self.index(container)?;
-        let stored = &mut self.containers[index];
-        if stored.endpoints.contains_key(&network) {
-            return Err(EngineError::Conflict(format!(
-                "the container `{}` is in that network already",
-                stored.name
-            )));
-        }
-        stored.endpoints.insert(network, endpoint.clone());
-        Ok(())
-    }
-
-    pub(super) fn disconnect(&mut self, network: &str, container: &str) -> Result<(), EngineError> {
-        let id = self.network(network)?.to_owned();
-        let index = self.index(container)?;
-        match self.containers[index].endpoints.remove(&id) {
-            Some(_) => Ok(()),
-            None => Err(EngineError::Other {
-                action: format!("disconnect a container from the network `{network}`"),
-                reason: "it is not connected".to_owned(),
-            }),
-        }
-    }
 }
 
 impl Stored {
-    fn labels(&self) -> BTreeMap<String, String> {
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.script.labels.clone();
         labels.extend(self.spec.labels.clone());
         labels
     }
 
-    fn ports(&self) -> Vec<u16> {
+    pub(super) fn ports(&self) -> Vec<u16> {
         let ports: BTreeSet<u16> = self.spec.ports.iter().map(|port| port.host).collect();
         ports.into_iter().filter(|port| *port != 0).collect()
     }
 
-    fn has_healthcheck(&self) -> bool {
+    pub(super) fn has_healthcheck(&self) -> bool {
         match &self.spec.healthcheck {
             Some(check) => check.test.first().is_some_and(|kind| kind != "NONE"),
             None => self.script.healthcheck,
@@ -700,35 +377,9 @@ impl Stored {
     }
 
     /// The engine calls a stopped container with a healthcheck unhealthy.
-    fn lose_health(&mut self) {
+    pub(super) fn lose_health(&mut self) {
         if self.health != Health::None {
             self.health = Health::Unhealthy;
         }
-    }
-}
-
-/// Whether two IPv4 subnets in CIDR form share an address.
-fn overlap(a: &str, b: &str) -> bool {
-    let parse = |cidr: &str| {
-        let (address, bits) = cidr.split_once('/')?;
-        let bits = bits.parse::<u32>().ok().filter(|bits| *bits <= 32)?;
-        Some((u32::from(address.parse::<Ipv4Addr>().ok()?), bits))
-    };
-    let (Some((a, a_bits)), Some((b, b_bits))) = (parse(a), parse(b)) else {
-        return false;
-    };
-    let shift = 32 - a_bits.min(b_bits);
-    a.checked_shr(shift) == b.checked_shr(shift)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::overlap;
-
-    #[test]
-    fn subnets_overlap_when_one_holds_the_other() {
-        assert!(overlap("10.1.0.0/16", "10.1.2.0/26"));
-        assert!(overlap("10.1.2.0/26", "10.1.2.0/26"));
-        assert!(!overlap("10.1.2.0/26", "10.1.2.64/26"));
     }
 }
