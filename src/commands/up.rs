@@ -13,7 +13,7 @@ use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Engine, Health, RunState};
+use crate::engine::{Container, Engine, Health, RunState};
 use crate::events::Events;
 use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::FolderState;
@@ -119,6 +119,7 @@ async fn carry_out(
         cancelled,
     };
     let desired = context.desired.clone();
+    let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
     listening.abort();
     report.finish_progress();
@@ -140,7 +141,7 @@ async fn carry_out(
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let aftermath = Aftermath { engine, desired: &desired, scope, wait };
+    let aftermath = Aftermath { engine, desired: &desired, scope, wait, fresh: fresh.as_deref() };
     let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
     report.finish_progress();
     unwell.iter().for_each(|failure| tell_failure(session, failure));
@@ -191,10 +192,14 @@ async fn unwell_service(
 ) -> Result<Option<Failure>> {
     let engine = aftermath.engine.as_ref();
     let target = service.target();
-    let how = match engine.inspect(&service.name).await {
+    let seen = match aftermath.fresh {
+        Some(containers) => containers.iter().find(|c| c.name == service.name).cloned(),
+        None => engine.inspect(&service.name).await.ok(),
+    };
+    let how = match seen {
         // Between two crashes it runs for a moment.
-        Ok(c) if c.health == Health::Starting && c.restarts >= wait::RESTARTS => "restarts over and over".to_owned(),
-        Ok(c) if c.state == RunState::Running && c.health == Health::Starting => {
+        Some(c) if c.health == Health::Starting && c.restarts >= wait::RESTARTS => "restarts over and over".to_owned(),
+        Some(c) if c.state == RunState::Running && c.health == Health::Starting => {
             let (_keep, never) = watch::channel(false);
             let limit = aftermath.wait;
             let events = session.report.as_ref();
@@ -206,9 +211,9 @@ async fn unwell_service(
                 Err(Unmet::Cancelled) => return Ok(None),
             }
         }
-        Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
-        Ok(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
-        Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
+        Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
+        Some(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
+        Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
         _ => return Ok(None),
     };
     Ok(Some(Failure {
@@ -226,6 +231,8 @@ struct Aftermath<'a> {
     desired: &'a Desired,
     scope: Option<&'a BTreeSet<String>>,
     wait: Duration,
+    /// What was seen a moment ago, where nothing was done since.
+    fresh: Option<&'a [Container]>,
 }
 
 /// Failures with their logs, and what was left out because of them.

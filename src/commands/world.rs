@@ -45,10 +45,16 @@ pub(super) async fn engine() -> Result<(Arc<dyn Engine>, EngineInfo)> {
 
 /// Looks at everything.
 pub(super) async fn look(session: &Session, mut project: Project) -> Result<World> {
-    let (engine, info) = engine().await?;
+    let engine = Docker::connect()?;
     let environment = &project.environment;
-    let mut observed =
-        observe::engine_side(engine.as_ref(), &environment.project, &environment.root).await?;
+    let (info, observed) = tokio::join!(
+        engine.info(),
+        observe::engine_side(&engine, &environment.project, &environment.root),
+    );
+    // That an engine is absent or too old says more than what could not be seen because of it.
+    let info = info?;
+    let mut observed = observed?;
+    let engine: Arc<dyn Engine> = Arc::new(engine);
     project.adopt(&observed.containers);
     let filled = |path: &std::path::Path| observe::folder(path) == Some(FolderState::Filled);
     let mut wanted = project.render(&observed.containers, &filled)?;
