@@ -8,7 +8,15 @@ fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
     project.web_minion("page", "hello", "");
     project.up();
     for instance in ["page", "other"] {
-        project.run(&["exec", instance, "sh", "-c", "echo precious > /data/kept; echo $TOKEN > /data/token"]).ok();
+        project
+            .run(&[
+                "exec",
+                instance,
+                "sh",
+                "-c",
+                "echo precious > /data/kept; echo $TOKEN > /data/token",
+            ])
+            .ok();
     }
     let token = project.read("data/page/data/token");
 
@@ -21,15 +29,27 @@ fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
     project.run(&["down", "--yes"]).ok();
     assert!(project.containers().is_empty());
     let networks = format!("label=io.summoner.project={}", project.name);
-    assert_eq!(crate::engine_support::docker(&["network", "ls", "-q", "--filter", &networks]), "");
+    assert_eq!(
+        crate::engine_support::docker(&["network", "ls", "-q", "--filter", &networks]),
+        ""
+    );
     project.run(&["down", "--yes"]).ok().says("nothing to do");
     project.up();
     for instance in ["page", "other"] {
-        project.run(&["exec", instance, "cat", "/data/kept"]).ok().says("precious");
+        project
+            .run(&["exec", instance, "cat", "/data/kept"])
+            .ok()
+            .says("precious");
         assert_eq!(project.get(instance, "/"), "hello red\n");
     }
     // The same password as before: the data was made with it.
-    assert_eq!(project.run(&["exec", "page", "sh", "-c", "echo $TOKEN"]).ok().stdout, token);
+    assert_eq!(
+        project
+            .run(&["exec", "page", "sh", "-c", "echo $TOKEN"])
+            .ok()
+            .stdout,
+        token
+    );
 
     let other = project.id(&project.container("other"));
     project.run(&["down", "--yes", "page"]).ok();
@@ -37,13 +57,28 @@ fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
     project.up();
 
     project.run(&["down", "--purge", "page"]);
-    assert_eq!(project.read("data/page/data/kept"), "precious\n", "its name was not given");
-    project.run(&["down", "--yes-purge", "page"]).ok().says("DELETED");
+    assert_eq!(
+        project.read("data/page/data/kept"),
+        "precious\n",
+        "its name was not given"
+    );
+    project
+        .run(&["down", "--yes-purge", "page"])
+        .ok()
+        .says("DELETED");
     assert!(!project.path("data/page").exists());
     assert_eq!(project.read("data/other/data/kept"), "precious\n");
     assert_eq!(project.id(&project.container("other")), other);
     assert_eq!(project.get("other", "/"), "hello red\n");
     project.up();
-    project.run(&["exec", "page", "test", "-e", "/data/kept"]).code(1);
-    assert_ne!(project.run(&["exec", "page", "sh", "-c", "echo $TOKEN"]).ok().stdout, token);
+    project
+        .run(&["exec", "page", "test", "-e", "/data/kept"])
+        .code(1);
+    assert_ne!(
+        project
+            .run(&["exec", "page", "sh", "-c", "echo $TOKEN"])
+            .ok()
+            .stdout,
+        token
+    );
 }
