@@ -14,11 +14,22 @@ use crate::engine_support::{Project, text};
 fn example() -> Project {
     let project = Project::new("minions: {}");
     let mut config = include_str!("../../config.example.yml").to_owned();
-    let own = format!("  domain: {}\n  name: {}\n  subnets: [{}]\n", project.domain, project.name, project.subnets());
+    let own = format!(
+        "  domain: {}\n  name: {}\n  subnets: [{}]\n",
+        project.domain,
+        project.name,
+        project.subnets()
+    );
     for (theirs, ours) in [
         ("  domain: localhost\n", own),
-        ("  http_port: 80\n", format!("  http_port: {}\n", project.http)),
-        ("  https_port: 443\n", format!("  https_port: {}\n", project.https)),
+        (
+            "  http_port: 80\n",
+            format!("  http_port: {}\n", project.http),
+        ),
+        (
+            "  https_port: 443\n",
+            format!("  https_port: {}\n", project.https),
+        ),
     ] {
         assert!(config.contains(theirs), "{theirs}");
         config = config.replace(theirs, &ours);
@@ -35,14 +46,26 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
     assert!(plan.stdout.contains("+ wordpress/db"), "{}", plan.stdout);
     let json = project.run(&["plan", "--json"]).ok().json();
     assert_eq!(json["schema_version"], 1);
-    assert_eq!(json["changes"].as_u64().unwrap() as usize, json["operations"].as_array().unwrap().len());
+    let operations = json["operations"].as_array().unwrap();
+    assert_eq!(json["changes"], operations.len());
+    for operation in operations {
+        assert_eq!(operation["symbol"], "+", "{operation}");
+        for key in ["target", "minion", "action", "cause"] {
+            assert!(operation[key].is_string(), "{operation}");
+        }
+    }
     project.run(&["up", "--dry-run"]).ok().says("wordpress/db");
     assert!(!project.path(".summoner").exists() && !project.path("data").exists());
     assert_eq!(states(&project)["wiki"], "absent");
 
     let (up, seen) = secrets::up_watched(&project);
     for instance in ["site", "wordpress", "wiki"] {
-        assert!(up.stdout.contains(&format!("https://{}", project.host(instance))), "{}", up.all());
+        assert!(
+            up.stdout
+                .contains(&format!("https://{}", project.host(instance))),
+            "{}",
+            up.all()
+        );
     }
     for (instance, state) in states(&project) {
         assert_eq!(state, "running", "{instance}");
@@ -52,7 +75,19 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
     // From inside too, by the very address that its visitors use.
     for instance in ["site", "wordpress"] {
         let url = project.url(instance, "/");
-        let code = ["exec", instance, "curl", "-sk", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", &url];
+        let code = [
+            "exec",
+            instance,
+            "curl",
+            "-sk",
+            "-m",
+            "10",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &url,
+        ];
         let code = project.run(&code).ok().stdout;
         assert!(code == "200" || code == "302", "{url} from inside: {code}");
     }
@@ -65,10 +100,13 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
     assert_eq!(files(&project), before.1);
     project.run(&["plan", "--detailed-exitcode"]).code(0);
     assert_eq!(project.run(&["plan", "--json"]).ok().json()["changes"], 0);
-    project.run(&["plan", "--detailed-exitcode", "nobody"]).code(1).says("nobody");
+    project
+        .run(&["plan", "--detailed-exitcode", "nobody"])
+        .code(1)
+        .says("nobody");
 
     the_compose_client_sees_it(&project);
-    secrets::appear_nowhere(&project, &[up.all(), seen]);
+    secrets::appear_nowhere(&project, &[up.all(), seen], &[]);
 }
 
 /// Name and state of every instance, from `status --json`, whose form is checked by the way.
@@ -81,7 +119,10 @@ fn states(project: &Project) -> BTreeMap<String, String> {
         for service in m["services"].as_array().unwrap() {
             assert_eq!(service["state"], "running", "{service}");
             assert_eq!(service["health"], "healthy", "{service}");
-            assert!(service["image"].is_string() && service["since"].is_string(), "{service}");
+            assert!(
+                service["image"].is_string() && service["since"].is_string(),
+                "{service}"
+            );
         }
         (m["name"].as_str().unwrap().to_owned(), state)
     };
@@ -89,7 +130,11 @@ fn states(project: &Project) -> BTreeMap<String, String> {
 }
 
 fn use_wordpress(project: &Project) {
-    assert_eq!(project.status("wordpress", "/wp-login.php"), "302", "not installed yet");
+    assert_eq!(
+        project.status("wordpress", "/wp-login.php"),
+        "302",
+        "not installed yet"
+    );
     let form = [
         ("weblog_title", "The summoned blog"),
         ("user_name", "editor"),
@@ -100,12 +145,19 @@ fn use_wordpress(project: &Project) {
         ("blog_public", "0"),
         ("Submit", "Install WordPress"),
     ];
-    let fields: Vec<String> = form.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let fields: Vec<String> = form
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     let url = project.url("wordpress", "/wp-admin/install.php?step=2");
     let mut arguments = vec!["--fail", url.as_str()];
     arguments.extend(fields.iter().flat_map(|f| ["--data-urlencode", f.as_str()]));
     let answer = project.curl("wordpress", &arguments);
-    assert!(answer.status.success() && text(&answer.stdout).contains("Success!"), "{}", text(&answer.stdout));
+    assert!(
+        answer.status.success() && text(&answer.stdout).contains("Success!"),
+        "{}",
+        text(&answer.stdout)
+    );
     assert!(project.get("wordpress", "/").contains("The summoned blog"));
     assert_eq!(project.status("wordpress", "/wp-login.php"), "200");
 }
@@ -128,24 +180,53 @@ fn compose(project: &Project) -> Command {
 }
 
 fn the_compose_client_sees_it(project: &Project) {
-    let list = compose(project).args(["ls", "--format", "json"]).output().unwrap();
+    let list = compose(project)
+        .args(["ls", "--format", "json"])
+        .output()
+        .unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     for instance in ["site", "wordpress", "wiki", "proxy"] {
         let name = format!("{instance}-{}", project.domain.replace('.', "-"));
-        let seen = list.as_array().unwrap().iter().any(|p| p["Name"] == name.as_str());
+        let seen = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|p| p["Name"] == name.as_str());
         assert!(seen, "{name} is not in {list}");
 
-        let ps = compose(project).args(["-p", &name, "ps", "--format", "{{.Name}}"]).output().unwrap();
-        assert!(text(&ps.stdout).lines().any(|l| l == project.container(instance)), "{}", text(&ps.stderr));
+        let ps = compose(project)
+            .args(["-p", &name, "ps", "--format", "{{.Name}}"])
+            .output()
+            .unwrap();
+        assert!(
+            text(&ps.stdout)
+                .lines()
+                .any(|l| l == project.container(instance)),
+            "{}",
+            text(&ps.stderr)
+        );
 
         // What is printed, and what lies there with its passwords.
         let rendered = project.run(&["render", instance]).ok();
         project.write("rendered/compose.yml", &rendered.stdout);
-        fs::copy(project.path(&format!(".summoner/build/{instance}/.env")), project.path("rendered/.env")).unwrap();
+        fs::copy(
+            project.path(&format!(".summoner/build/{instance}/.env")),
+            project.path("rendered/.env"),
+        )
+        .unwrap();
         let own = project.path(&format!(".summoner/build/{instance}"));
         for folder in [project.path("rendered"), own] {
-            let check = compose(project).arg("--project-directory").arg(&folder).args(["config", "-q"]).output().unwrap();
-            assert!(check.status.success() && check.stderr.is_empty(), "{instance}: {}", text(&check.stderr));
+            let check = compose(project)
+                .arg("--project-directory")
+                .arg(&folder)
+                .args(["config", "-q"])
+                .output()
+                .unwrap();
+            assert!(
+                check.status.success() && check.stderr.is_empty(),
+                "{instance}: {}",
+                text(&check.stderr)
+            );
         }
         fs::remove_dir_all(project.path("rendered")).unwrap();
     }

@@ -33,10 +33,16 @@ pub fn up_watched(project: &Project) -> (Ran, String) {
 
 /// Command lines of a process and of its children.
 fn command_lines(pid: u32) -> Vec<String> {
-    let read = |path: PathBuf| fs::read(path).map(|b| String::from_utf8_lossy(&b).replace('\0', " "));
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let pids = children.split_whitespace().map(str::to_owned).chain([pid.to_string()]);
-    pids.filter_map(|pid| read(Path::new("/proc").join(pid).join("cmdline")).ok()).collect()
+    let read =
+        |path: PathBuf| fs::read(path).map(|b| String::from_utf8_lossy(&b).replace('\0', " "));
+    let children =
+        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let pids = children
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain([pid.to_string()]);
+    pids.filter_map(|pid| read(Path::new("/proc").join(pid).join("cmdline")).ok())
+        .collect()
 }
 
 /// Values that the project generated, as its book has them: `instance.name` and the value.
@@ -44,7 +50,9 @@ pub fn book(project: &Project) -> Vec<(String, String)> {
     let mut instance = String::new();
     let mut all = Vec::new();
     for line in project.read(".summoner/secrets.yml").lines() {
-        let Some((key, value)) = line.trim().split_once(':') else { continue };
+        let Some((key, value)) = line.trim().split_once(':') else {
+            continue;
+        };
         let value = value.trim().trim_matches(['"', '\'']);
         if value.is_empty() {
             key.clone_into(&mut instance);
@@ -56,13 +64,17 @@ pub fn book(project: &Project) -> Vec<(String, String)> {
 }
 
 /// No generated secret in `outputs`, in what any verb prints, in any file but the two kinds that
-/// are for them, in labels, command lines and healthchecks of containers.
-pub fn appear_nowhere(project: &Project, outputs: &[String]) {
+/// are for them, in labels, command lines and healthchecks of containers. What databases keep does
+/// not count, nor do the folders `own`, where an application writes its settings by itself.
+pub fn appear_nowhere(project: &Project, outputs: &[String], own: &[&str]) {
     let book = book(project);
     assert!(book.len() >= 2, "{book:?}");
     let check = |place: &str, content: &[u8]| {
         for (name, value) in &book {
-            assert!(!contains(content, value.as_bytes()), "the value of {name} is in {place}");
+            assert!(
+                !contains(content, value.as_bytes()),
+                "the value of {name} is in {place}"
+            );
         }
     };
     for output in outputs {
@@ -82,15 +94,26 @@ pub fn appear_nowhere(project: &Project, outputs: &[String]) {
         &["down", "--dry-run"],
     ] {
         let ran = project.run(verb);
-        check(&format!("the output of `{}`", verb.join(" ")), ran.all().as_bytes());
+        check(
+            &format!("the output of `{}`", verb.join(" ")),
+            ran.all().as_bytes(),
+        );
     }
-    // Databases keep what they were told.
-    let databases = project.path("data/database");
+    let own: Vec<_> = own
+        .iter()
+        .chain(&["data/database"])
+        .map(|below| project.path(below))
+        .collect();
     let mut read = 0;
     walk(project.root(), &mut |path| {
-        let below = path.strip_prefix(project.root()).unwrap().to_string_lossy().into_owned();
-        let meant = below == ".summoner/secrets.yml" || (below.starts_with(".summoner/build/") && below.ends_with("/.env"));
-        if !meant && !path.starts_with(&databases) {
+        let below = path
+            .strip_prefix(project.root())
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let meant = below == ".summoner/secrets.yml"
+            || (below.starts_with(".summoner/build/") && below.ends_with("/.env"));
+        if !meant && !own.iter().any(|folder| path.starts_with(folder)) {
             check(&below, &fs::read(path).unwrap_or_default());
             read += 1;
         }
@@ -98,8 +121,14 @@ pub fn appear_nowhere(project: &Project, outputs: &[String]) {
     assert!(read >= 5, "{read}");
     for (name, id) in project.containers() {
         let format = "{{json .Config.Labels}} {{json .Config.Cmd}} {{json .Config.Entrypoint}} {{json .Config.Healthcheck}} {{json .Args}} {{.Path}} {{json .State}} {{json .HostConfig}}";
-        check(&format!("`docker inspect {name}`"), docker(&["inspect", "-f", format, &id]).as_bytes());
-        check(&format!("the processes of {name}"), docker(&["top", &id, "-eo", "pid,args"]).as_bytes());
+        check(
+            &format!("`docker inspect {name}`"),
+            docker(&["inspect", "-f", format, &id]).as_bytes(),
+        );
+        check(
+            &format!("the processes of {name}"),
+            docker(&["top", &id, "-eo", "pid,args"]).as_bytes(),
+        );
     }
 }
 

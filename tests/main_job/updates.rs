@@ -45,13 +45,19 @@ pub fn polled<T>(project: &Project, instance: &str, work: impl FnOnce() -> T) ->
                 }
                 std::thread::sleep(Duration::from_millis(10));
             }
-            assert!(answers.repeated <= 2, "a reload does this once: {answers:?}");
+            assert!(
+                answers.repeated <= 2,
+                "a reload does this once: {answers:?}"
+            );
             answers
         });
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         over.store(true, Ordering::Relaxed);
         let answers = asking.join().unwrap();
-        (result.unwrap_or_else(|e| std::panic::resume_unwind(e)), answers)
+        (
+            result.unwrap_or_else(|e| std::panic::resume_unwind(e)),
+            answers,
+        )
     })
 }
 
@@ -60,7 +66,12 @@ fn changed(project: &Project, before: &[(String, String)]) -> Vec<String> {
     let now = project.containers();
     assert_eq!(now.len(), before.len(), "{now:?}");
     let differ = |(old, new): &(&(String, String), &(String, String))| old != new;
-    before.iter().zip(&now).filter(differ).map(|(_, new)| new.0.clone()).collect()
+    before
+        .iter()
+        .zip(&now)
+        .filter(differ)
+        .map(|(_, new)| new.0.clone())
+        .collect()
 }
 
 #[test]
@@ -68,22 +79,44 @@ fn each_kind_of_change_recreates_its_container_only_and_keeps_the_data() {
     let project = Project::new("minions: {page: {}, other: {use: page}}");
     project.web_minion("page", "hello", "");
     project.up();
-    project.run(&["exec", "page", "sh", "-c", "echo precious > /data/kept"]).ok();
+    project
+        .run(&["exec", "page", "sh", "-c", "echo precious > /data/kept"])
+        .ok();
     let name = project.container("page");
     for (change, cause, answer) in [
         ("set: {colour: blue}", "COLOUR", "hello blue\n"),
-        ("set: {colour: blue}, env: {OWN: '1'}", "OWN", "hello blue\n"),
-        ("set: {colour: blue}, env: {OWN: '1'}, resources: {memory: 48m}", "memory", "hello blue\n"),
+        (
+            "set: {colour: blue}, env: {OWN: '1'}",
+            "OWN",
+            "hello blue\n",
+        ),
+        (
+            "set: {colour: blue}, env: {OWN: '1'}, resources: {memory: 48m}",
+            "memory",
+            "hello blue\n",
+        ),
         ("version: '2.0.0'", "image", "hello red\n"),
     ] {
         let before = project.containers();
-        project.configure(&format!("minions: {{page: {{{change}}}, other: {{use: page}}}}"));
-        let plan = project.run(&["plan", "--detailed-exitcode"]).code(2).says(cause).stdout;
-        assert!(plan.contains("~ page/app") && plan.contains("data: kept") && !plan.contains("other"), "{plan}");
+        project.configure(&format!(
+            "minions: {{page: {{{change}}}, other: {{use: page}}}}"
+        ));
+        let plan = project
+            .run(&["plan", "--detailed-exitcode"])
+            .code(2)
+            .says(cause)
+            .stdout;
+        assert!(
+            plan.contains("~ page/app") && plan.contains("data: kept") && !plan.contains("other"),
+            "{plan}"
+        );
         project.up();
         assert_eq!(changed(&project, &before), [name.as_str()], "{change}");
         assert_eq!(project.get("page", "/"), answer, "{change}");
-        project.run(&["exec", "page", "cat", "/data/kept"]).ok().says("precious");
+        project
+            .run(&["exec", "page", "cat", "/data/kept"])
+            .ok()
+            .says("precious");
         project.up().says("nothing to do");
     }
     assert_eq!(project.get("other", "/"), "hello red\n");
@@ -97,7 +130,10 @@ fn a_minion_of_the_project_takes_the_place_of_the_built_in_one() {
     assert_eq!(project.get("site", "/"), "my own red\n");
     // Its template is the user's: a change of it is a change of the container.
     project.web_minion("static", "my other", "");
-    project.run(&["plan", "--detailed-exitcode"]).code(2).says("site/app");
+    project
+        .run(&["plan", "--detailed-exitcode"])
+        .code(2)
+        .says("site/app");
     project.up();
     assert_eq!(project.get("site", "/"), "my other red\n");
 }
@@ -109,12 +145,22 @@ fn an_overlapping_update_has_old_and_new_side_by_side_and_no_gap() {
     project.up();
     assert_eq!(project.get("page", "/"), "hello red\n");
     project.configure("minions: {page: {set: {colour: blue}}}");
-    project.run(&["plan"]).ok().says("none, old and new run side by side");
+    project
+        .run(&["plan"])
+        .ok()
+        .says("none, old and new run side by side");
     let over = AtomicBool::new(false);
     let (most, answers) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             let filter = format!("label=io.summoner.project={}", project.name);
-            let running = ["ps", "-q", "--filter", &filter, "--filter", "label=io.summoner.minion=page"];
+            let running = [
+                "ps",
+                "-q",
+                "--filter",
+                &filter,
+                "--filter",
+                "label=io.summoner.minion=page",
+            ];
             let mut most = 0;
             while !over.load(Ordering::Relaxed) {
                 most = most.max(text(&command(&running).stdout).lines().count());
@@ -129,5 +175,8 @@ fn an_overlapping_update_has_old_and_new_side_by_side_and_no_gap() {
     assert_eq!(most, 2, "at least once both ran");
     assert_eq!(project.get("page", "/"), "hello blue\n");
     assert!(answers.bodies.contains_key("hello red\n"), "{answers:?}");
-    assert!(answers.failed.is_empty(), "the plan promised no interruption: {answers:?}");
+    assert!(
+        answers.failed.is_empty(),
+        "the plan promised no interruption: {answers:?}"
+    );
 }
