@@ -65,7 +65,7 @@ fn inside(name: &str) {
         for ((container, id), first) in before.iter().zip(&first) {
             wait_for(
                 &format!("{container} is healthy after {how}"),
-                Duration::from_secs(60),
+                Duration::from_mins(1),
                 || {
                     let health = docker(&[
                         "inspect",
