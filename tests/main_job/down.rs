@@ -1,6 +1,6 @@
 //! `down` keeps data; a purge deletes what its name says.
 
-use crate::engine_support::Project;
+use crate::engine_support::{Project, docker};
 
 #[test]
 fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
@@ -18,6 +18,7 @@ fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
             ])
             .ok();
     }
+    every_network_is_in_the_pool(&project);
     let token = project.read("data/page/data/token");
 
     project.run(&["down", "--dry-run"]).ok().says("page/app");
@@ -28,11 +29,7 @@ fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
 
     project.run(&["down", "--yes"]).ok();
     assert!(project.containers().is_empty());
-    let networks = format!("label=io.summoner.project={}", project.name);
-    assert_eq!(
-        crate::engine_support::docker(&["network", "ls", "-q", "--filter", &networks]),
-        ""
-    );
+    assert_eq!(networks(&project), Vec::<String>::new());
     project.run(&["down", "--yes"]).ok().says("nothing to do");
     project.up();
     for instance in ["page", "other"] {
@@ -81,4 +78,38 @@ fn down_keeps_all_data_and_a_purge_deletes_that_of_one_minion() {
             .stdout,
         token
     );
+}
+
+/// Ids of the project's networks.
+fn networks(project: &Project) -> Vec<String> {
+    let filter = format!("label=io.summoner.project={}", project.name);
+    docker(&["network", "ls", "-q", "--filter", &filter])
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+fn every_network_is_in_the_pool(project: &Project) {
+    let all = networks(project);
+    assert_eq!(all.len(), 3, "one for each minion, and the edge");
+    let third = |subnet: &str| subnet.split('.').nth(2).unwrap().parse::<u8>().unwrap();
+    let pool = project.subnets();
+    for id in all {
+        let subnet = docker(&[
+            "network",
+            "inspect",
+            "-f",
+            "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
+            &id,
+        ]);
+        let (subnet, lead) = (subnet.trim(), pool.rsplitn(3, '.').last().unwrap());
+        assert!(
+            subnet.starts_with(lead) && subnet.ends_with("/26"),
+            "{subnet} in {pool}"
+        );
+        assert!(
+            (third(pool)..third(pool) + 4).contains(&third(subnet)),
+            "{subnet} in {pool}"
+        );
+    }
 }

@@ -46,10 +46,14 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
     assert!(plan.stdout.contains("+ wordpress/db"), "{}", plan.stdout);
     let json = project.run(&["plan", "--json"]).ok().json();
     assert_eq!(json["schema_version"], 1);
-    assert_eq!(
-        json["changes"].as_u64().unwrap() as usize,
-        json["operations"].as_array().unwrap().len()
-    );
+    let operations = json["operations"].as_array().unwrap();
+    assert_eq!(json["changes"], operations.len());
+    for operation in operations {
+        assert_eq!(operation["symbol"], "+", "{operation}");
+        for key in ["target", "minion", "action", "cause"] {
+            assert!(operation[key].is_string(), "{operation}");
+        }
+    }
     project.run(&["up", "--dry-run"]).ok().says("wordpress/db");
     assert!(!project.path(".summoner").exists() && !project.path("data").exists());
     assert_eq!(states(&project)["wiki"], "absent");
@@ -102,7 +106,7 @@ fn the_example_comes_up_on_a_fresh_folder_and_is_used_over_https() {
         .says("nobody");
 
     the_compose_client_sees_it(&project);
-    secrets::appear_nowhere(&project, &[up.all(), seen]);
+    secrets::appear_nowhere(&project, &[up.all(), seen], &[]);
 }
 
 /// Name and state of every instance, from `status --json`, whose form is checked by the way.

@@ -64,8 +64,9 @@ pub fn book(project: &Project) -> Vec<(String, String)> {
 }
 
 /// No generated secret in `outputs`, in what any verb prints, in any file but the two kinds that
-/// are for them, in labels, command lines and healthchecks of containers.
-pub fn appear_nowhere(project: &Project, outputs: &[String]) {
+/// are for them, in labels, command lines and healthchecks of containers. What databases keep does
+/// not count, nor do the folders `own`, where an application writes its settings by itself.
+pub fn appear_nowhere(project: &Project, outputs: &[String], own: &[&str]) {
     let book = book(project);
     assert!(book.len() >= 2, "{book:?}");
     let check = |place: &str, content: &[u8]| {
@@ -98,8 +99,11 @@ pub fn appear_nowhere(project: &Project, outputs: &[String]) {
             ran.all().as_bytes(),
         );
     }
-    // Databases keep what they were told.
-    let databases = project.path("data/database");
+    let own: Vec<_> = own
+        .iter()
+        .chain(&["data/database"])
+        .map(|below| project.path(below))
+        .collect();
     let mut read = 0;
     walk(project.root(), &mut |path| {
         let below = path
@@ -109,7 +113,7 @@ pub fn appear_nowhere(project: &Project, outputs: &[String]) {
             .into_owned();
         let meant = below == ".summoner/secrets.yml"
             || (below.starts_with(".summoner/build/") && below.ends_with("/.env"));
-        if !meant && !path.starts_with(&databases) {
+        if !meant && !own.iter().any(|folder| path.starts_with(folder)) {
             check(&below, &fs::read(path).unwrap_or_default());
             read += 1;
         }
