@@ -95,7 +95,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let state = |error: &StateError| match error {
         StateError::Locked(_) => exit::LOCKED,
-        _ => exit::FAILED,
+        // Going on would overwrite what is not understood.
+        StateError::Newer { .. } | StateError::Damaged { .. } => exit::REFUSED,
+        StateError::File(_) => exit::FAILED,
     };
     if let Some(error) = error.downcast_ref::<StateError>() {
         return state(error);
@@ -125,6 +127,14 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     error
         .downcast_ref::<EngineError>()
         .and_then(EngineError::hint)
-        .or_else(|| error.downcast_ref::<StateError>().and_then(StateError::hint))
-        .or_else(|| error.downcast_ref::<ProjectError>().and_then(ProjectError::hint))
+        .or_else(|| {
+            error
+                .downcast_ref::<StateError>()
+                .and_then(StateError::hint)
+        })
+        .or_else(|| {
+            error
+                .downcast_ref::<ProjectError>()
+                .and_then(ProjectError::hint)
+        })
 }

@@ -23,7 +23,29 @@ impl FileError {
     /// Names action and path of an I/O error: `.map_err(FileError::of("read", path))`.
     pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self { action, path, source }
+        move |source| Self {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// What to type next, where the reason tells.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let folder = self.path.parent().unwrap_or(&self.path).display();
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                "make room and run it again, nothing is half written: `df -h {folder}` shows the disk"
+            )),
+            io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+                "the disk is mounted read-only: `findmnt -T {folder}` shows it"
+            )),
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "run it as the owner of the files (`ls -ld {folder}`), or with sudo"
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -49,7 +71,11 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FileEr
     result.map_err(|source| {
         // Best effort: the error that made us come here is the one to tell.
         let _ = fs::remove_file(&temporary);
-        FileError { action: "write", path: path.to_owned(), source }
+        FileError {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        }
     })
 }
 
@@ -91,7 +117,11 @@ pub fn replace_symlink(link: &Path, target: &Path) -> Result<(), FileError> {
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     File::open(folder)?.sync_all()
 }
 
@@ -106,7 +136,10 @@ mod tests {
         write_atomic(&path, b"old", 0o644).unwrap();
         write_atomic(&path, b"new", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

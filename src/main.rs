@@ -18,8 +18,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let report = Arc::new(Report::new(cli.color));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(cores.min(THREADS)).enable_all().build();
-    let code = runtime.map_err(Into::into).and_then(|r| r.block_on(commands::run(cli, Arc::clone(&report))));
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(THREADS))
+        .enable_all()
+        .build();
+    let code = runtime
+        .map_err(Into::into)
+        .and_then(|r| r.block_on(commands::run(cli, Arc::clone(&report))));
     match code {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

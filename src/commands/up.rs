@@ -18,25 +18,33 @@ use crate::events::Events;
 use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
-use crate::project::preflight::{self, Finding, Level};
 use crate::project::observe;
+use crate::project::preflight::{self, Finding, Level};
 use crate::state::lock::Lock;
 
 pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let report = &session.report;
     let project = world::open(session)?;
-    let lock = if args.dry_run { None } else { Some(Lock::take(&project.paths, "up")?) };
+    let lock = if args.dry_run {
+        None
+    } else {
+        Some(Lock::take(&project.paths, "up")?)
+    };
     let world = world::look(session, project).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
     if world.project.environment.later.backup {
-        report.warn("config.yml asks for backups, but this version of summoner does not run them yet");
+        report.warn(
+            "config.yml asks for backups, but this version of summoner does not run them yet",
+        );
     }
     if let Some(code) = refuse(session, &world).await? {
         return Ok(code);
     }
     let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
     report.plan(&plan.to_text());
-    let Some(lock) = lock else { return Ok(exit::OK) };
+    let Some(lock) = lock else {
+        return Ok(exit::OK);
+    };
     if !plan.is_empty() && !args.yes && !report.confirm("carry out this plan?")? {
         report.note("nothing was done");
         return Ok(exit::OK);
@@ -55,22 +63,39 @@ async fn refuse(session: &Session, world: &World) -> Result<Option<u8>> {
         .map(String::as_str)
         .collect();
     let mut findings = preflight::engine(&world.info);
-    findings.extend(preflight::requirements(&world.project, world.info.memory, &|name| !installed.contains(name)));
+    findings.extend(preflight::requirements(
+        &world.project,
+        world.info.memory,
+        &|name| !installed.contains(name),
+    ));
     if world.wanted.desired.routes.is_some() {
-        findings.extend(preflight::port_findings(&world.project, &world.engine.containers().await?));
+        findings.extend(preflight::port_findings(
+            &world.project,
+            &world.engine.containers().await?,
+        ));
     }
-    let errors: Vec<&Finding> = findings.iter().filter(|f| f.level == Level::Error).collect();
+    let errors: Vec<&Finding> = findings
+        .iter()
+        .filter(|f| f.level == Level::Error)
+        .collect();
     for finding in findings.iter().filter(|f| f.level == Level::Warning) {
-        session.report.warn(&with_hint(&finding.message, finding.mend.as_deref()));
+        session
+            .report
+            .warn(&with_hint(&finding.message, finding.mend.as_deref()));
     }
     for finding in &errors {
-        session.report.fail(&with_hint(&finding.message, finding.mend.as_deref()));
+        session
+            .report
+            .fail(&with_hint(&finding.message, finding.mend.as_deref()));
     }
     Ok(errors.first().map(|f| f.code))
 }
 
 fn with_hint(message: &str, hint: Option<&str>) -> String {
-    hint.map_or_else(|| message.to_owned(), |hint| format!("{message}\n  hint: {hint}"))
+    hint.map_or_else(
+        || message.to_owned(),
+        |hint| format!("{message}\n  hint: {hint}"),
+    )
 }
 
 /// Writes down what must not be lost, applies the plan, and tells how it went. The lock is held
@@ -83,7 +108,13 @@ async fn carry_out(
     lock: Lock,
     scope: Option<&BTreeSet<String>>,
 ) -> Result<u8> {
-    let World { mut project, engine, wanted, observed, .. } = world;
+    let World {
+        mut project,
+        engine,
+        wanted,
+        observed,
+        ..
+    } = world;
     // Passwords before anything that is made with them.
     project.paths.create()?;
     project.secrets.save(&project.paths)?;
@@ -101,11 +132,10 @@ async fn carry_out(
 
     let (cancel, cancelled) = watch::channel(false);
     let listening = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            cancel.send_replace(true);
-            // Held until the end: a dropped sender would look like no cancellation at all.
-            std::future::pending::<()>().await;
-        }
+        interrupted().await;
+        cancel.send_replace(true);
+        // Held until the end: a dropped sender would look like no cancellation at all.
+        std::future::pending::<()>().await;
     });
     let report = Arc::clone(&session.report);
     let context = apply::Context {
@@ -135,30 +165,58 @@ async fn carry_out(
             .collect();
         remembered.filled.extend(filled);
     }
+    // Told before anything else can go wrong.
+    tell(session, &outcome);
     project.state.save(&project.paths)?;
     drop(lock);
-
-    tell(session, &outcome);
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let aftermath = Aftermath { engine, desired: &desired, scope, wait, fresh: fresh.as_deref() };
-    let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
+    let aftermath = Aftermath {
+        engine,
+        desired: &desired,
+        scope,
+        wait,
+        fresh: fresh.as_deref(),
+    };
+    let unwell = if outcome.failures.is_empty() {
+        unwell(session, &aftermath).await?
+    } else {
+        Vec::new()
+    };
     report.finish_progress();
-    for line in &unwell {
-        report.fail(line);
-    }
+    unwell
+        .iter()
+        .for_each(|failure| tell_failure(session, failure));
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
         (None, true) => exit::OK,
-        (Some(Failure { code: Some(code), .. }), _) => *code,
+        (
+            Some(Failure {
+                code: Some(code), ..
+            }),
+            _,
+        ) => *code,
         _ => exit::PARTIAL,
     })
 }
 
+/// Comes back when the user types Ctrl-C, or the system wants us to end: both give an update the
+/// time to put the old container back.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return drop(tokio::signal::ctrl_c().await);
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
 /// Services that are not well, whether we touched them or not. One that is still starting, since the
 /// engine or the machine was restarted, is waited for like one of ours.
-async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<String>> {
+async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<Failure>> {
     let watcher = Watcher::start(&aftermath.engine);
     let looks = aftermath
         .desired
@@ -167,11 +225,11 @@ async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<Stri
         .filter(|g| aftermath.scope.is_none_or(|s| s.contains(&g.name)))
         .flat_map(|g| g.services.values())
         .map(|service| unwell_service(session, aftermath, &watcher, service));
-    let mut lines = Vec::new();
+    let mut failures = Vec::new();
     for line in futures_util::future::join_all(looks).await {
-        lines.extend(line?);
+        failures.extend(line?);
     }
-    Ok(lines)
+    Ok(failures)
 }
 
 async fn unwell_service(
@@ -179,7 +237,7 @@ async fn unwell_service(
     aftermath: &Aftermath<'_>,
     watcher: &Watcher,
     service: &Service,
-) -> Result<Option<String>> {
+) -> Result<Option<Failure>> {
     let engine = aftermath.engine.as_ref();
     let target = service.target();
     let seen = match aftermath.fresh {
@@ -187,11 +245,25 @@ async fn unwell_service(
         None => engine.inspect(&service.name).await.ok(),
     };
     let how = match seen {
+        // Between two crashes it runs for a moment.
+        Some(c) if c.health == Health::Starting && c.restarts >= wait::RESTARTS => {
+            "restarts over and over".to_owned()
+        }
         Some(c) if c.state == RunState::Running && c.health == Health::Starting => {
             let (_keep, never) = watch::channel(false);
             let limit = aftermath.wait;
             let events = session.report.as_ref();
-            match wait::container(engine, watcher, events, &never, (&target, &c.id), Need::Healthy, limit).await {
+            match wait::container(
+                engine,
+                watcher,
+                events,
+                &never,
+                (&target, &c.id),
+                Need::Healthy,
+                limit,
+            )
+            .await
+            {
                 Ok(()) => return Ok(None),
                 Err(Unmet::Broken(how)) => how,
                 Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
@@ -199,15 +271,22 @@ async fn unwell_service(
                 Err(Unmet::Cancelled) => return Ok(None),
             }
         }
-        Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
+        Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => {
+            "is unhealthy".to_owned()
+        }
         Some(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
-        Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
+        Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => {
+            "ended right after its start".to_owned()
+        }
         _ => return Ok(None),
     };
-    Ok(Some(format!(
-        "{target}: the container `{}` {how}\n  hint: see why with `summoner logs {}`",
-        service.name, service.minion
-    )))
+    Ok(Some(Failure {
+        target,
+        message: format!("the container `{}` {how}", service.name),
+        hint: Some(format!("see more with `summoner logs {}`", service.minion)),
+        log: wait::log_tail(engine, &service.name).await,
+        code: None,
+    }))
 }
 
 /// What there is to look at when the plan is carried out.
@@ -223,23 +302,38 @@ struct Aftermath<'a> {
 /// Failures with their logs, and what was left out because of them.
 pub(super) fn tell(session: &Session, outcome: &Outcome) {
     let report = &session.report;
-    for failure in &outcome.failures {
-        let mut text = format!("{}: {}", failure.target, failure.message);
-        for line in &failure.log {
-            text.push_str("\n  | ");
-            text.push_str(line);
-        }
-        report.fail(&with_hint(&text, failure.hint.as_deref()));
-    }
+    outcome
+        .failures
+        .iter()
+        .for_each(|failure| tell_failure(session, failure));
     if !outcome.skipped.is_empty() && !outcome.interrupted {
-        report.note(&format!("not begun, since something before them failed: {}", outcome.skipped.join(", ")));
+        report.note(&format!(
+            "not begun, since something before them failed: {}",
+            outcome.skipped.join(", ")
+        ));
     }
     if outcome.interrupted {
         report.fail("interrupted; what was begun is in a state that the next run finishes\n  hint: `summoner up` goes on from here");
     }
 }
 
-fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendered], scope: Option<&BTreeSet<String>>) {
+fn tell_failure(session: &Session, failure: &Failure) {
+    let mut text = format!("{}: {}", failure.target, failure.message);
+    for line in &failure.log {
+        text.push_str("\n  | ");
+        text.push_str(line);
+    }
+    session
+        .report
+        .fail(&with_hint(&text, failure.hint.as_deref()));
+}
+
+fn addresses(
+    session: &Session,
+    plan: &Plan,
+    rendered: &[crate::project::Rendered],
+    scope: Option<&BTreeSet<String>>,
+) {
     if plan.is_empty() {
         return;
     }
@@ -249,12 +343,21 @@ fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendere
         .filter(|o| o.action == Action::Create)
         .map(|o| o.minion.as_str())
         .collect();
-    for minion in rendered.iter().filter(|r| scope.is_none_or(|s| s.contains(&r.instance))) {
+    for minion in rendered
+        .iter()
+        .filter(|r| scope.is_none_or(|s| s.contains(&r.instance)))
+    {
         if let Some(url) = &minion.url {
             session.report.line(&format!("{}  {url}", minion.instance));
         }
-        if let Some(notes) = minion.notes.as_ref().filter(|_| created.contains(minion.instance.as_str())) {
-            session.report.note(&format!("{}: {}", minion.instance, notes.trim()));
+        if let Some(notes) = minion
+            .notes
+            .as_ref()
+            .filter(|_| created.contains(minion.instance.as_str()))
+        {
+            session
+                .report
+                .note(&format!("{}: {}", minion.instance, notes.trim()));
         }
     }
 }

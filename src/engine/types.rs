@@ -118,6 +118,8 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// Its IPv4 address, empty when it does not run.
     pub address: String,
+    /// Id of the network: a stopped container goes on naming one that was removed since.
+    pub network: String,
 }
 
 /// A container in the list (cheap: one call for all).

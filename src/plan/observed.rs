@@ -15,6 +15,9 @@ pub struct Observed {
     pub containers: Vec<Container>,
     /// Names of containers that others own, and who: another project root, or nobody we know.
     pub foreign: BTreeMap<String, String>,
+    /// Id and name of our own short-lived helpers (a check of nginx's files, a change of a folder).
+    /// With the lock in hand, one that is there was left by a run that was cut off.
+    pub helpers: Vec<(String, String)>,
     /// Networks of the engine.
     pub networks: Vec<Network>,
     /// Images that are there.
@@ -63,6 +66,8 @@ impl Observed {
     /// The image of a reference.
     #[must_use]
     pub fn image(&self, reference: &str) -> Option<&Image> {
-        self.images.iter().find(|i| i.tags.iter().any(|t| t == reference))
+        self.images
+            .iter()
+            .find(|i| i.tags.iter().any(|t| t == reference))
     }
 }

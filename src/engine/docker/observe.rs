@@ -91,6 +91,7 @@ pub(super) fn container(answer: ContainerInspectResponse) -> Container {
                         .filter(|a| !is_short_id(a, &id))
                         .collect(),
                     address: end.ip_address.unwrap_or_default(),
+                    network: end.network_id.unwrap_or_default(),
                 };
                 (name, endpoint)
             })

@@ -101,6 +101,7 @@ impl World {
                 .iter()
                 .map(|(id, endpoint)| {
                     let end = Endpoint {
+                        network: id.clone(),
                         aliases: endpoint.aliases.clone(),
                         address: match stored.state {
                             RunState::Running => format!("10.0.0.{}", index + 2),
