@@ -15,7 +15,7 @@ use crate::events::{Event, Events};
 /// A look at least this often.
 const POLL: Duration = Duration::from_secs(2);
 /// A container that the engine had to restart this often is not waited for any longer.
-const RESTARTS: u64 = 3;
+pub const RESTARTS: u64 = 3;
 /// Lines of a log that a message shows.
 const LOG_LINES: u64 = 20;
 

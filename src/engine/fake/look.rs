@@ -107,7 +107,6 @@ impl World {
                             RunState::Running => format!("10.0.0.{}", index + 2),
                             _ => String::new(),
                         },
-                        network: id.clone(),
                     };
                     (self.network_name_of(id), end)
                 })
