@@ -70,11 +70,18 @@ pub struct Failure {
 
 impl Failure {
     fn new(target: &str, message: impl Into<String>) -> Self {
-        Self { target: target.to_owned(), message: message.into(), ..Self::default() }
+        Self {
+            target: target.to_owned(),
+            message: message.into(),
+            ..Self::default()
+        }
     }
 
     fn file(target: &str, error: &FileError) -> Self {
-        Self { hint: error.hint(), ..Self::new(target, error.to_string()) }
+        Self {
+            hint: error.hint(),
+            ..Self::new(target, error.to_string())
+        }
     }
 
     fn engine(target: &str, error: &EngineError) -> Self {
@@ -123,7 +130,11 @@ pub async fn apply(plan: &Plan, context: Context) -> Outcome {
     let context = Arc::new(context);
     let watcher = wait::Watcher::start(&context.engine);
     let starts = Arc::new(Semaphore::new(PARALLEL_STARTS));
-    let channels: Vec<_> = plan.operations.iter().map(|_| watch::channel(Progress::Pending)).collect();
+    let channels: Vec<_> = plan
+        .operations
+        .iter()
+        .map(|_| watch::channel(Progress::Pending))
+        .collect();
     let receivers: Vec<_> = channels.iter().map(|(_, r)| r.clone()).collect();
     let mut tasks = JoinSet::new();
     for (operation, (progress, _)) in plan.operations.iter().zip(channels) {
@@ -132,7 +143,11 @@ pub async fn apply(plan: &Plan, context: Context) -> Outcome {
             watcher: watcher.clone(),
             starts: Arc::clone(&starts),
             operation: operation.clone(),
-            gates: operation.after.iter().map(|(i, c)| (receivers[*i].clone(), *c)).collect(),
+            gates: operation
+                .after
+                .iter()
+                .map(|(i, c)| (receivers[*i].clone(), *c))
+                .collect(),
             progress,
         };
         tasks.spawn(run.execute());
@@ -144,7 +159,10 @@ pub async fn apply(plan: &Plan, context: Context) -> Outcome {
             Ok(Ended::Failed(failure)) => outcome.failures.push(*failure),
             Ok(Ended::Skipped(target)) => outcome.skipped.push(target),
             Err(error) => {
-                outcome.failures.push(Failure::new("summoner", format!("an operation panicked: {error}")));
+                outcome.failures.push(Failure::new(
+                    "summoner",
+                    format!("an operation panicked: {error}"),
+                ));
             }
         }
     }
@@ -173,7 +191,10 @@ impl Run {
             Ok(true) => (Progress::Done, Ended::Done),
             Ok(false) => (Progress::Failed, Ended::Skipped(target)),
             Err(failure) => {
-                self.context.events.event(Event::Failed { target, message: failure.message.clone() });
+                self.context.events.event(Event::Failed {
+                    target,
+                    message: failure.message.clone(),
+                });
                 (Progress::Failed, Ended::Failed(failure))
             }
         };
@@ -199,7 +220,10 @@ impl Run {
 
     async fn perform(&self) -> Result<bool, Box<Failure>> {
         // The container of a service is made before its turn to start comes; all else waits first.
-        if matches!(self.operation.action, Action::Create | Action::Replace { .. }) {
+        if matches!(
+            self.operation.action,
+            Action::Create | Action::Replace { .. }
+        ) {
             return service::perform(self).await;
         }
         if !self.gate().await {
@@ -213,7 +237,10 @@ impl Run {
         }
         let target = &self.operation.target;
         let verb = self.operation.action.verb().to_owned();
-        self.context.events.event(Event::Started { target: target.clone(), action: verb.clone() });
+        self.context.events.event(Event::Started {
+            target: target.clone(),
+            action: verb.clone(),
+        });
         let engine = &self.context.engine;
         let engine_result = match &self.operation.action {
             Action::CreateNetwork(spec) => under_way::network(engine.as_ref(), spec).await,
@@ -221,25 +248,39 @@ impl Run {
             Action::Pull { image } => engine.pull(image, self.context.events.as_ref()).await,
             Action::Update { id } => engine.update(id, &self.service()?.spec).await,
             Action::Rename { id } => engine.rename(id, &self.service()?.name).await,
-            Action::Connect { id, network, endpoint, stale } => {
+            Action::Connect {
+                id,
+                network,
+                endpoint,
+                stale,
+            } => {
                 if *stale {
                     // If this fails, so does the connect, and its reason is the better one.
                     let _ = engine.disconnect(network, id).await;
                 }
                 engine.connect(network, id, endpoint).await
             }
-            Action::Remove { id, grace } => match engine.stop(id, Duration::from_secs(*grace)).await {
-                Ok(()) | Err(EngineError::NotFound { .. }) => engine.remove(id).await,
-                Err(error) => Err(error),
-            },
-            Action::CreateFolder { path, uid, gid, mode } => {
+            Action::Remove { id, grace } => {
+                match engine.stop(id, Duration::from_secs(*grace)).await {
+                    Ok(()) | Err(EngineError::NotFound { .. }) => engine.remove(id).await,
+                    Err(error) => Err(error),
+                }
+            }
+            Action::CreateFolder {
+                path,
+                uid,
+                gid,
+                mode,
+            } => {
                 folders::create(&self.context, path, (*uid, *gid), *mode)
                     .await
                     .map_err(|m| Failure::new(target, m))?;
                 Ok(())
             }
             Action::Purge { folders } => {
-                folders::purge(&self.context, folders).await.map_err(|m| Failure::new(target, m))?;
+                folders::purge(&self.context, folders)
+                    .await
+                    .map_err(|m| Failure::new(target, m))?;
                 Ok(())
             }
             Action::WriteFiles => {
@@ -253,14 +294,20 @@ impl Run {
                 Ok(())
             }
             Action::Certificate { site, hosts } => {
-                routes::certificate(&self.context, site, hosts).map_err(|m| Failure::new(target, m))?;
+                routes::certificate(&self.context, site, hosts)
+                    .map_err(|m| Failure::new(target, m))?;
                 Ok(())
             }
             Action::Authority { hosts } => {
                 routes::authority(&self.context, hosts).map_err(|m| Failure::new(target, m))?;
                 Ok(())
             }
-            Action::InstallCertificate { site, hosts, certificate, key } => {
+            Action::InstallCertificate {
+                site,
+                hosts,
+                certificate,
+                key,
+            } => {
                 routes::install(&self.context, site, hosts, (certificate, key))
                     .map_err(|m| Failure::new(target, m))?;
                 Ok(())
@@ -280,17 +327,28 @@ impl Run {
             | Action::Restore { .. } => unreachable!("handled above"),
         };
         engine_result.map_err(|e| Failure::engine(target, &e))?;
-        self.context.events.event(Event::Finished { target: target.clone(), action: verb });
+        self.context.events.event(Event::Finished {
+            target: target.clone(),
+            action: verb,
+        });
         Ok(true)
     }
 
     fn service(&self) -> Result<&crate::plan::desired::Service, Failure> {
-        let (minion, service) =
-            self.operation.target.split_once('/').unwrap_or((&self.operation.target, ""));
+        let (minion, service) = self
+            .operation
+            .target
+            .split_once('/')
+            .unwrap_or((&self.operation.target, ""));
         self.context
             .desired
             .service(minion, service)
-            .ok_or_else(|| Failure::new(&self.operation.target, "the plan names a service that is not there"))
+            .ok_or_else(|| {
+                Failure::new(
+                    &self.operation.target,
+                    "the plan names a service that is not there",
+                )
+            })
     }
 }
 

@@ -8,14 +8,26 @@ use crate::report::Color;
 
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
 #[derive(Debug, Parser)]
-#[command(name = "summoner", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.")]
+#[command(
+    name = "summoner",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`."
+)]
 pub struct Cli {
     /// Work in this folder, as if started there
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
     /// The configuration
-    #[arg(long = "file", value_name = "FILE", default_value = "config.yml", global = true)]
+    #[arg(
+        long = "file",
+        value_name = "FILE",
+        default_value = "config.yml",
+        global = true
+    )]
     pub file: PathBuf,
     /// Colours
     #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
@@ -155,7 +167,12 @@ pub struct ExecArgs {
     #[arg(short = 'T', long)]
     pub no_tty: bool,
     /// Command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub command: Vec<String>,
 }
 

@@ -127,6 +127,14 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     error
         .downcast_ref::<EngineError>()
         .and_then(EngineError::hint)
-        .or_else(|| error.downcast_ref::<StateError>().and_then(StateError::hint))
-        .or_else(|| error.downcast_ref::<ProjectError>().and_then(ProjectError::hint))
+        .or_else(|| {
+            error
+                .downcast_ref::<StateError>()
+                .and_then(StateError::hint)
+        })
+        .or_else(|| {
+            error
+                .downcast_ref::<ProjectError>()
+                .and_then(ProjectError::hint)
+        })
 }

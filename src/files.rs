@@ -23,7 +23,11 @@ impl FileError {
     /// Names action and path of an I/O error: `.map_err(FileError::of("read", path))`.
     pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self { action, path, source }
+        move |source| Self {
+            action,
+            path,
+            source,
+        }
     }
 
     /// What to type next, where the reason tells.
@@ -34,12 +38,12 @@ impl FileError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
                 "make room and run it again, nothing is half written: `df -h {folder}` shows the disk"
             )),
-            io::ErrorKind::ReadOnlyFilesystem => {
-                Some(format!("the disk is mounted read-only: `findmnt -T {folder}` shows it"))
-            }
-            io::ErrorKind::PermissionDenied => {
-                Some(format!("run it as the owner of the files (`ls -ld {folder}`), or with sudo"))
-            }
+            io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+                "the disk is mounted read-only: `findmnt -T {folder}` shows it"
+            )),
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "run it as the owner of the files (`ls -ld {folder}`), or with sudo"
+            )),
             _ => None,
         }
     }
@@ -67,7 +71,11 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), FileEr
     result.map_err(|source| {
         // Best effort: the error that made us come here is the one to tell.
         let _ = fs::remove_file(&temporary);
-        FileError { action: "write", path: path.to_owned(), source }
+        FileError {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        }
     })
 }
 
@@ -108,8 +116,34 @@ pub fn replace_symlink(link: &Path, target: &Path) -> Result<(), FileError> {
         .map_err(FileError::of("replace the link", link))
 }
 
+/// Removes the temporary files that a killed run has left anywhere below `folder`, some of which
+/// hold passwords. Only for who holds the lock: those of a living run look the same. What cannot
+/// be removed stays, as litter does.
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // `.<name>.<pid>.tmp` as written above, and folders such as `.gen-<number>.tmp`.
+        let temporary = name
+            .strip_prefix('.')
+            .and_then(|n| n.strip_suffix(".tmp"))
+            .is_some_and(|n| n.ends_with(|c: char| c.is_ascii_digit()));
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        match (folder, temporary) {
+            (true, true) => drop(fs::remove_dir_all(entry.path())),
+            (true, false) => sweep(&entry.path()),
+            (false, true) => drop(fs::remove_file(entry.path())),
+            (false, false) => {}
+        }
+    }
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     File::open(folder)?.sync_all()
 }
 
@@ -124,7 +158,10 @@ mod tests {
         write_atomic(&path, b"old", 0o644).unwrap();
         write_atomic(&path, b"new", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -135,6 +172,23 @@ mod tests {
         assert!(write_if_changed(&path, b"a", 0o600).unwrap());
         assert!(!write_if_changed(&path, b"a", 0o600).unwrap());
         assert!(write_if_changed(&path, b"b", 0o600).unwrap());
+    }
+
+    #[test]
+    fn a_sweep_takes_temporary_files_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("below")).unwrap();
+        let kept = ["lock", ".env", "x.tmp", ".mine.tmp", "below/.env"];
+        for name in kept.iter().chain(&[".env.17.tmp", "below/.env.4711.tmp"]) {
+            fs::write(path(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("lock", path(".link.3.tmp")).unwrap();
+        fs::create_dir_all(path(".gen-2.tmp/sites")).unwrap();
+        sweep(folder.path());
+        assert!(kept.iter().all(|name| path(name).exists()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5);
+        assert_eq!(fs::read_dir(path("below")).unwrap().count(), 1);
     }
 
     #[test]

@@ -32,6 +32,6 @@ pub mod project;
 pub mod apply;
 
 // What the user sees.
-pub mod report;
 pub mod cli;
 pub mod commands;
+pub mod report;

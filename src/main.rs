@@ -7,12 +7,25 @@ use clap::Parser as _;
 use summoner::cli::Cli;
 use summoner::commands;
 use summoner::report::Report;
+use tokio::runtime;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// The engine does the work and we wait for it: more threads, on a machine with more cores, would
+/// only take time to start.
+const THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    // `--help` and mistakes end here, before there is any thread.
     let cli = Cli::parse();
     let report = Arc::new(Report::new(cli.color));
-    match commands::run(cli, Arc::clone(&report)).await {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(THREADS))
+        .enable_all()
+        .build();
+    let code = runtime
+        .map_err(Into::into)
+        .and_then(|r| r.block_on(commands::run(cli, Arc::clone(&report))));
+    match code {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report.error_with(&error, commands::hint(&error).as_deref());

@@ -7,6 +7,7 @@ pub mod desired;
 pub mod hash;
 pub mod observed;
 pub mod reconcile;
+pub mod removal;
 pub mod service;
 pub mod subnets;
 
@@ -181,7 +182,10 @@ impl Action {
             | Self::Authority { .. }
             | Self::InstallCertificate { .. }
             | Self::Certificate { .. } => '+',
-            Self::RemoveNetwork { .. } | Self::Remove { .. } | Self::Purge { .. } | Self::Forget => '-',
+            Self::RemoveNetwork { .. }
+            | Self::Remove { .. }
+            | Self::Purge { .. }
+            | Self::Forget => '-',
             _ => '~',
         }
     }
@@ -224,7 +228,12 @@ impl Plan {
     /// How many operations add, change and remove.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |c| self.operations.iter().filter(|o| o.action.symbol() == c).count();
+        let count = |c| {
+            self.operations
+                .iter()
+                .filter(|o| o.action.symbol() == c)
+                .count()
+        };
         (count('+'), count('~'), count('-'))
     }
 
@@ -234,8 +243,18 @@ impl Plan {
         if self.is_empty() {
             return "nothing to do: everything is as config.yml says\n".to_owned();
         }
-        let target = self.operations.iter().map(|o| o.target.chars().count()).max().unwrap_or(0);
-        let verb = self.operations.iter().map(|o| o.action.verb().len()).max().unwrap_or(0);
+        let target = self
+            .operations
+            .iter()
+            .map(|o| o.target.chars().count())
+            .max()
+            .unwrap_or(0);
+        let verb = self
+            .operations
+            .iter()
+            .map(|o| o.action.verb().len())
+            .max()
+            .unwrap_or(0);
         let mut text = String::new();
         for o in &self.operations {
             let _ = writeln!(
@@ -248,7 +267,9 @@ impl Plan {
             );
             let costs: Vec<String> = [
                 o.data.as_ref().map(|d| format!("data: {d}")),
-                o.interruption.as_ref().map(|i| format!("interruption: {i}")),
+                o.interruption
+                    .as_ref()
+                    .map(|i| format!("interruption: {i}")),
             ]
             .into_iter()
             .flatten()
@@ -258,7 +279,10 @@ impl Plan {
             }
         }
         let (add, change, remove) = self.counts();
-        let _ = writeln!(text, "plan: {add} to add, {change} to change, {remove} to remove");
+        let _ = writeln!(
+            text,
+            "plan: {add} to add, {change} to change, {remove} to remove"
+        );
         text
     }
 

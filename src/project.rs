@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::compose;
-use crate::config::{self, Environment};
 use crate::config::environment::{Instance, Tls};
+use crate::config::{self, Environment};
 use crate::engine::Container;
+use crate::minion::Minion;
 use crate::minion::catalog::Catalog;
 use crate::minion::parameters::{self, Parameters};
-use crate::minion::Minion;
 use crate::plan::desired::{self, Context, Desired, Folder, Group, PROXY, Routes, labels};
 use crate::plan::hash::{Hasher, sha256};
 use crate::problem::{Problem, Problems};
@@ -127,11 +127,21 @@ impl Project {
             let plain = parameters::warnings(&minions[&instance.name], instance, &name);
             environment.warnings.extend(plain);
         }
-        environment.warnings.extend(untrusted(&environment, &minions));
+        environment
+            .warnings
+            .extend(untrusted(&environment, &minions));
         let paths = Paths::new(&environment.root);
         let state = State::load(&paths)?;
         let secrets = Secrets::load(&paths)?;
-        Ok(Self { environment, minions, catalog, paths, state, secrets, forgiving: false })
+        Ok(Self {
+            environment,
+            minions,
+            catalog,
+            paths,
+            state,
+            secrets,
+            forgiving: false,
+        })
     }
 
     /// Takes back from running containers what was remembered of their instances, where the state
@@ -147,7 +157,11 @@ impl Project {
                 self.state
                     .minions
                     .entry(instance.name.clone())
-                    .or_insert_with(|| Remembered { minion, version, ..Remembered::default() });
+                    .or_insert_with(|| Remembered {
+                        minion,
+                        version,
+                        ..Remembered::default()
+                    });
             }
         }
     }
@@ -194,14 +208,15 @@ impl Project {
             let minion = self.minions[&instance.name].clone();
             let folders = folders(&self.environment, instance, &minion);
             let has_data = folders.iter().any(|f| filled(&f.path));
-            let (parameters, output) = match self.parameters(instance, &minion, containers, has_data) {
-                Ok(done) => done,
-                Err(ProjectError::Problems(other)) => {
-                    problems.0.extend(other.0);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let (parameters, output) =
+                match self.parameters(instance, &minion, containers, has_data) {
+                    Ok(done) => done,
+                    Err(ProjectError::Problems(other)) => {
+                        problems.0.extend(other.0);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
             let version = self.version(instance).to_owned();
             state.minions.insert(
                 instance.name.clone(),
@@ -210,13 +225,21 @@ impl Project {
                     version,
                     template_hash: minion.hash.clone(),
                     protect: instance.protect,
-                    filled: folders.iter().filter(|f| filled(&f.path)).map(|f| f.path.clone()).collect(),
+                    filled: folders
+                        .iter()
+                        .filter(|f| filled(&f.path))
+                        .map(|f| f.path.clone())
+                        .collect(),
                     folders: folders.iter().map(|f| f.path.clone()).collect(),
                 },
             );
             let mut project = render::enrich(&output, &minion, instance, &self.environment);
             // An application reaches its own address from inside too, through the proxy.
-            let exposed = minion.manifest.expose.first().and_then(|e| project.services.get_mut(&e.service));
+            let exposed = minion
+                .manifest
+                .expose
+                .first()
+                .and_then(|e| project.services.get_mut(&e.service));
             if let Some(service) = exposed {
                 let links = proxy::container::links(&instance.hosts, &self.environment.domain);
                 service.external_links.extend(links);
@@ -224,7 +247,13 @@ impl Project {
             let main = render::main_service(&project, &minion)
                 .map(str::to_owned)
                 .or_else(|| project.services.keys().next().cloned());
-            let group = self.group(&instance.name, &project, &parameters.secrets, &output.files, Some(&minion));
+            let group = self.group(
+                &instance.name,
+                &project,
+                &parameters.secrets,
+                &output.files,
+                Some(&minion),
+            );
             let (mut group, compose) = match group {
                 Ok(done) => done,
                 Err(other) => {
@@ -247,7 +276,11 @@ impl Project {
         self.add_proxy(&mut desired, &mut rendered)?;
         problems.0.extend(self.clashes(&desired));
         problems.into_result(())?;
-        Ok(Wanted { desired, rendered, state })
+        Ok(Wanted {
+            desired,
+            rendered,
+            state,
+        })
     }
 
     fn parameters(
@@ -258,12 +291,24 @@ impl Project {
         has_data: bool,
     ) -> Result<(Parameters, render::Rendered), ProjectError> {
         let file = self.environment.file.display().to_string();
-        let before = self.secrets.book.get(&instance.name).cloned().unwrap_or_default();
+        let before = self
+            .secrets
+            .book
+            .get(&instance.name)
+            .cloned()
+            .unwrap_or_default();
         let parameters = parameters::resolve(minion, instance, &file, &mut self.secrets.book)?;
         let output = self.render_one(instance, minion, &parameters)?;
-        let made: Vec<String> = self.secrets.book.get(&instance.name).map_or_else(Vec::new, |book| {
-            book.keys().filter(|k| !before.contains_key(*k)).cloned().collect()
-        });
+        let made: Vec<String> =
+            self.secrets
+                .book
+                .get(&instance.name)
+                .map_or_else(Vec::new, |book| {
+                    book.keys()
+                        .filter(|k| !before.contains_key(*k))
+                        .cloned()
+                        .collect()
+                });
         let own: Vec<&Container> = containers
             .iter()
             .filter(|c| c.labels.get(labels::MINION) == Some(&instance.name))
@@ -292,7 +337,10 @@ impl Project {
         }
         let lost = if has_data { lost } else { Vec::new() };
         if !lost.is_empty() && !self.forgiving {
-            return Err(ProjectError::SecretsLost { minion: instance.name.clone(), names: lost });
+            return Err(ProjectError::SecretsLost {
+                minion: instance.name.clone(),
+                names: lost,
+            });
         }
         let parameters = parameters::resolve(minion, instance, &file, &mut self.secrets.book)?;
         let output = self.render_one(instance, minion, &parameters)?;
@@ -359,21 +407,36 @@ impl Project {
             },
         );
         let compose_project = parsed.name.clone().unwrap_or_default();
-        let used: BTreeSet<&String> = services.values().flat_map(|s| s.spec.networks.keys()).collect();
+        let used: BTreeSet<&String> = services
+            .values()
+            .flat_map(|s| s.spec.networks.keys())
+            .collect();
         let mut networks: Vec<(String, bool)> = parsed
             .networks
             .iter()
             .filter(|(_, n)| !n.external)
-            .map(|(key, n)| (desired::network_name(&compose_project, key, Some(n)), n.internal))
+            .map(|(key, n)| {
+                (
+                    desired::network_name(&compose_project, key, Some(n)),
+                    n.internal,
+                )
+            })
             .collect();
-        let default = desired::network_name(&compose_project, "default", parsed.networks.get("default"));
+        let default =
+            desired::network_name(&compose_project, "default", parsed.networks.get("default"));
         if !networks.iter().any(|(n, _)| *n == default) {
             networks.push((default, false));
         }
         networks.retain(|(n, _)| used.contains(n));
         let mut written = BTreeMap::from([
-            (PathBuf::from("compose.yml"), (text.clone().into_bytes(), 0o644)),
-            (PathBuf::from(".env"), (dotenv::write(secrets).into_bytes(), 0o600)),
+            (
+                PathBuf::from("compose.yml"),
+                (text.clone().into_bytes(), 0o644),
+            ),
+            (
+                PathBuf::from(".env"),
+                (dotenv::write(secrets).into_bytes(), 0o600),
+            ),
         ]);
         let below = PathBuf::from("files").join(files_hash(files));
         for (path, content) in files {
@@ -396,13 +459,23 @@ impl Project {
         let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
         let mut problems = Vec::new();
         for service in desired.groups.iter().flat_map(|g| g.services.values()) {
-            let Some(other) = owners.insert(&service.name, &service.minion) else { continue };
+            let Some(other) = owners.insert(&service.name, &service.minion) else {
+                continue;
+            };
             let minion = &service.minion;
-            let position = self.environment.instances.iter().find(|i| i.name == *minion).and_then(|i| i.position);
+            let position = self
+                .environment
+                .instances
+                .iter()
+                .find(|i| i.name == *minion)
+                .and_then(|i| i.position);
             problems.push(
                 Problem::new(
                     self.environment.file.display().to_string(),
-                    format!("`{minion}` and `{other}` would both have a container `{}`", service.name),
+                    format!(
+                        "`{minion}` and `{other}` would both have a container `{}`",
+                        service.name
+                    ),
                 )
                 .at(position, format!("minions.{minion}"))
                 .hint("give one of them another name"),
@@ -411,7 +484,11 @@ impl Project {
         problems
     }
 
-    fn add_proxy(&self, desired: &mut Desired, rendered: &mut Vec<Rendered>) -> Result<(), ProjectError> {
+    fn add_proxy(
+        &self,
+        desired: &mut Desired,
+        rendered: &mut Vec<Rendered>,
+    ) -> Result<(), ProjectError> {
         let sites = self.sites(desired);
         if sites.is_empty() {
             return Ok(());
@@ -435,7 +512,13 @@ impl Project {
             _ => None,
         };
         let domain = environment.domain.clone();
-        desired.routes = Some(Routes { files, hash, certificates, own, domain });
+        desired.routes = Some(Routes {
+            files,
+            hash,
+            certificates,
+            own,
+            domain,
+        });
         let project = proxy::container::compose(
             &environment.proxy,
             &format!("{PROXY}-{}", environment.domain.replace('.', "-")),
@@ -443,7 +526,8 @@ impl Project {
             &self.paths.dir,
             &desired.edge,
         );
-        let (group, compose) = self.group(PROXY, &project, &BTreeMap::new(), &BTreeMap::new(), None)?;
+        let (group, compose) =
+            self.group(PROXY, &project, &BTreeMap::new(), &BTreeMap::new(), None)?;
         desired.groups.push(group);
         rendered.push(Rendered {
             instance: PROXY.to_owned(),
@@ -460,8 +544,8 @@ impl Project {
     fn sites(&self, desired: &Desired) -> Vec<Site> {
         let tls = match &self.environment.proxy.tls {
             Tls::Off => SiteTls::Off,
-            Tls::Files { .. } => SiteTls::Trusted,
-            // Until ACME is there, all others are served by the internal CA.
+            // Until ACME is there, the internal CA; and who knows whether browsers trust the user's own
+            // certificate: HSTS on one they do not trust would lock visitors out.
             _ => SiteTls::Untrusted,
         };
         self.environment
@@ -469,11 +553,11 @@ impl Project {
             .iter()
             .filter_map(|instance| {
                 let expose = self.minions[&instance.name].manifest.expose.first()?;
-                let service = desired.service(&instance.name, &expose.service)?;
+                desired.service(&instance.name, &expose.service)?;
                 Some(Site {
                     name: instance.name.clone(),
                     hosts: instance.hosts.clone(),
-                    upstream: format!("{}:{}", service.name, expose.port),
+                    upstream: format!("{}:{}", render::inside_name(&instance.name), expose.port),
                     // 64 MiB: enough for a phone's photo or video, small enough not to fill a disk at once.
                     max_body: expose.max_body.unwrap_or(64 << 20),
                     stream_uploads: expose.stream_uploads,
@@ -491,9 +575,14 @@ impl Project {
 fn untrusted(environment: &Environment, minions: &BTreeMap<String, Minion>) -> Option<Problem> {
     const INTERNAL: [&str; 5] = ["localhost", "test", "internal", "home.arpa", "local"];
     let public = |host: &&String| {
-        !INTERNAL.iter().any(|end| host.as_str() == *end || host.ends_with(&format!(".{end}")))
+        !INTERNAL
+            .iter()
+            .any(|end| host.as_str() == *end || host.ends_with(&format!(".{end}")))
     };
-    if matches!(environment.proxy.tls, Tls::Internal | Tls::Off | Tls::Files { .. }) {
+    if matches!(
+        environment.proxy.tls,
+        Tls::Internal | Tls::Off | Tls::Files { .. }
+    ) {
         return None;
     }
     let asked = matches!(environment.proxy.tls, Tls::Auto);
@@ -513,7 +602,10 @@ fn untrusted(environment: &Environment, minions: &BTreeMap<String, Minion>) -> O
 }
 
 fn files_hash(files: &BTreeMap<String, Vec<u8>>) -> String {
-    let all: Vec<String> = files.iter().map(|(n, c)| format!("{n}:{}", sha256(c))).collect();
+    let all: Vec<String> = files
+        .iter()
+        .map(|(n, c)| format!("{n}:{}", sha256(c)))
+        .collect();
     let mut hash = sha256(all.join("\n").as_bytes());
     // 48 bits name a handful of folders apart.
     hash.truncate(12);
@@ -538,10 +630,16 @@ fn folders(environment: &Environment, instance: &Instance, minion: &Minion) -> V
 }
 
 /// The value a running container has where the template says `${VARIABLE}`.
-fn from_containers(project: &compose::Project, own: &[&Container], variable: &str) -> Option<String> {
+fn from_containers(
+    project: &compose::Project,
+    own: &[&Container],
+    variable: &str,
+) -> Option<String> {
     let text = format!("${{{variable}}}");
     project.services.iter().find_map(|(name, service)| {
-        let container = own.iter().find(|c| c.labels.get(labels::SERVICE) == Some(name))?;
+        let container = own
+            .iter()
+            .find(|c| c.labels.get(labels::SERVICE) == Some(name))?;
         let (key, _) = service.environment.iter().find(|(_, v)| **v == text)?;
         container.environment.get(key).cloned()
     })

@@ -19,7 +19,9 @@ pub struct Site {
     pub name: String,
     /// Host names, the first is the main one.
     pub hosts: Vec<String>,
-    /// Where requests go: host names on the edge network and the port, `wordpress-example.org:80`.
+    /// Where requests go: a name on the edge network and its port, `wordpress.internal:80`; several
+    /// with blanks between them. While nobody has the name, Docker passes the question on to the
+    /// machine's own DNS: it must be a name that nobody can register.
     pub upstream: String,
     /// Largest request body, bytes.
     pub max_body: u64,

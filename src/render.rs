@@ -18,7 +18,7 @@ use crate::problem::{Problem, Problems};
 
 pub use context::url;
 pub use enrich::enrich;
-pub use names::{Names, main_service};
+pub use names::{Names, inside_name, main_service};
 
 /// The template every minion has.
 pub const TEMPLATE: &str = "compose.yml.j2";

@@ -25,11 +25,14 @@ impl Secret {
     /// When the system has no random source: nothing safe can be done then.
     #[must_use]
     pub fn generate(length: usize) -> Self {
-        const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        const ALPHABET: &[u8; 62] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let mut text = String::with_capacity(length);
         while text.len() < length {
             let mut byte = [0_u8; 1];
-            OsRng.try_fill_bytes(&mut byte).expect("the system's random source answers");
+            OsRng
+                .try_fill_bytes(&mut byte)
+                .expect("the system's random source answers");
             // 248 = 4 * 62: larger bytes are thrown away, so that no character is likelier than another.
             if byte[0] < 248 {
                 text.push(char::from(ALPHABET[usize::from(byte[0] % 62)]));

@@ -50,7 +50,9 @@ impl StateError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
-            Self::Newer { .. } => Some("use the newer summoner, `summoner --version` tells which one this is".into()),
+            Self::Newer { .. } => {
+                Some("use the newer summoner, `summoner --version` tells which one this is".into())
+            }
             Self::Damaged { path, .. } => Some(format!(
                 "put it back from a backup, or move it away and run `summoner plan`: `mv {0} {0}.damaged`",
                 path.display()
@@ -71,7 +73,9 @@ impl Paths {
     /// The state folder of a project root.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { dir: root.join(".summoner") }
+        Self {
+            dir: root.join(".summoner"),
+        }
     }
 
     /// Rendered files of an instance, as last applied.
@@ -121,7 +125,13 @@ impl Paths {
         files::create_folder(&self.dir, 0o700)?;
         // Their own modes are open: nginx's workers are another user, and the folder above keeps
         // everybody else on the host out.
-        for folder in [self.proxy(), self.certs(), self.webroot(), self.run(), self.dir.join("build")] {
+        for folder in [
+            self.proxy(),
+            self.certs(),
+            self.webroot(),
+            self.run(),
+            self.dir.join("build"),
+        ] {
             files::create_folder(&folder, 0o755)?;
         }
         Ok(())
@@ -140,7 +150,10 @@ pub struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { format: FORMAT, minions: BTreeMap::new() }
+        Self {
+            format: FORMAT,
+            minions: BTreeMap::new(),
+        }
     }
 }
 
@@ -173,9 +186,16 @@ impl State {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(FileError::of("read", &path)(error).into()),
         };
-        check_format(&path, serde_json::from_str::<serde_json::Value>(&text).ok().as_ref())?;
-        serde_json::from_str(&text)
-            .map_err(|e| StateError::Damaged { path, reason: e.to_string() })
+        check_format(
+            &path,
+            serde_json::from_str::<serde_json::Value>(&text)
+                .ok()
+                .as_ref(),
+        )?;
+        serde_json::from_str(&text).map_err(|e| StateError::Damaged {
+            path,
+            reason: e.to_string(),
+        })
     }
 
     /// Writes it when it differs from what is there.
@@ -188,14 +208,19 @@ impl State {
 }
 
 fn check_format(path: &Path, value: Option<&serde_json::Value>) -> Result<(), StateError> {
-    let found = value.and_then(|v| v.get("format")).and_then(serde_json::Value::as_u64);
+    let found = value
+        .and_then(|v| v.get("format"))
+        .and_then(serde_json::Value::as_u64);
     match found {
         Some(found) if found > u64::from(FORMAT) => Err(StateError::Newer {
             path: path.to_owned(),
             found: u32::try_from(found).unwrap_or(u32::MAX),
         }),
         Some(_) => Ok(()),
-        None => Err(StateError::Damaged { path: path.to_owned(), reason: "no `format` in it".into() }),
+        None => Err(StateError::Damaged {
+            path: path.to_owned(),
+            reason: "no `format` in it".into(),
+        }),
     }
 }
 
@@ -208,8 +233,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::new(folder.path());
         paths.create().unwrap();
-        fs::write(paths.state(), r#"{"format": 2, "minions": {"a": "something new"}}"#).unwrap();
-        assert!(matches!(State::load(&paths), Err(StateError::Newer { found: 2, .. })));
+        fs::write(
+            paths.state(),
+            r#"{"format": 2, "minions": {"a": "something new"}}"#,
+        )
+        .unwrap();
+        assert!(matches!(
+            State::load(&paths),
+            Err(StateError::Newer { found: 2, .. })
+        ));
     }
 
     #[test]
@@ -218,10 +250,19 @@ mod tests {
         let paths = Paths::new(folder.path());
         paths.create().unwrap();
         let mut state = State::load(&paths).unwrap();
-        state.minions.insert("blog".into(), Remembered { version: "1.2".into(), ..Default::default() });
+        state.minions.insert(
+            "blog".into(),
+            Remembered {
+                version: "1.2".into(),
+                ..Default::default()
+            },
+        );
         state.save(&paths).unwrap();
         assert_eq!(State::load(&paths).unwrap(), state);
         fs::write(paths.state(), "{").unwrap();
-        assert!(matches!(State::load(&paths), Err(StateError::Damaged { .. })));
+        assert!(matches!(
+            State::load(&paths),
+            Err(StateError::Damaged { .. })
+        ));
     }
 }

@@ -16,7 +16,7 @@ use summoner::events::Silent;
 use summoner::plan::Plan;
 use summoner::plan::desired::Desired;
 use summoner::plan::observed::Observed;
-use summoner::plan::reconcile;
+use summoner::plan::{reconcile, removal};
 use summoner::project::observe;
 use summoner::state::{Paths, State};
 use tokio::sync::watch;
@@ -34,7 +34,10 @@ impl Stage {
         for image in ["ghost:5", "mysql:8"] {
             fake.image(image).with_healthcheck();
         }
-        Self { folder: tempfile::tempdir().expect("a folder"), fake }
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            fake,
+        }
     }
 
     fn root(&self) -> &Path {
@@ -59,7 +62,10 @@ impl Stage {
                 group
             })
             .collect();
-        Desired { root: self.root().to_owned(), ..world::desired(groups) }
+        Desired {
+            root: self.root().to_owned(),
+            ..world::desired(groups)
+        }
     }
 
     fn blog(&self) -> Desired {
@@ -71,9 +77,15 @@ impl Stage {
     }
 
     async fn observe(&self, engine: &FakeEngine, desired: &Desired) -> Observed {
-        let mut observed =
-            observe::engine_side(engine, "acme", self.root()).await.expect("the engine answers");
-        observe::disk_side(&mut observed, desired, &State::default(), &Paths::new(self.root()));
+        let mut observed = observe::engine_side(engine, "acme", self.root())
+            .await
+            .expect("the engine answers");
+        observe::disk_side(
+            &mut observed,
+            desired,
+            &State::default(),
+            &Paths::new(self.root()),
+        );
         observed
     }
 
@@ -89,7 +101,13 @@ impl Stage {
         self.carry_out(engine, &plan, desired, observed).await
     }
 
-    async fn carry_out(&self, engine: &FakeEngine, plan: &Plan, desired: &Desired, observed: Observed) -> Outcome {
+    async fn carry_out(
+        &self,
+        engine: &FakeEngine,
+        plan: &Plan,
+        desired: &Desired,
+        observed: Observed,
+    ) -> Outcome {
         let (_keep, cancelled) = watch::channel(false);
         let paths = Paths::new(self.root());
         paths.create().expect("the state folder");
@@ -121,11 +139,19 @@ impl Stage {
 }
 
 fn running(name: &str, image: &str) -> (String, String, RunState, Health) {
-    (name.into(), image.into(), RunState::Running, Health::Healthy)
+    (
+        name.into(),
+        image.into(),
+        RunState::Running,
+        Health::Healthy,
+    )
 }
 
 fn blog_runs(version: &str) -> Vec<(String, String, RunState, Health)> {
-    vec![running("blog-example.org", version), running("mysql-blog-example.org", "mysql:8")]
+    vec![
+        running("blog-example.org", version),
+        running("mysql-blog-example.org", "mysql:8"),
+    ]
 }
 
 #[tokio::test]
@@ -136,7 +162,10 @@ async fn up_makes_everything_run_and_a_second_up_touches_nothing() {
     assert_eq!(outcome.failures, []);
     assert_eq!(stage.containers().await, blog_runs("ghost:5"));
     assert!(stage.root().join("data/blog").is_dir());
-    assert_eq!(stage.plan(&wish).await.to_text(), "nothing to do: everything is as config.yml says\n");
+    assert_eq!(
+        stage.plan(&wish).await.to_text(),
+        "nothing to do: everything is as config.yml says\n"
+    );
     let calls = stage.fake.calls();
     stage.up(&stage.fake, &wish).await;
     assert_eq!(stage.fake.calls(), calls, "{:?}", stage.fake.journal());
@@ -148,8 +177,16 @@ async fn a_service_starts_only_when_its_dependency_is_healthy() {
     stage.fake.image("mysql:8").with_healthcheck().slow(2);
     stage.up(&stage.fake, &stage.blog()).await;
     let journal = stage.fake.journal();
-    let at = |line: &str| journal.iter().position(|l| l.starts_with(line)).unwrap_or_else(|| panic!("{line}: {journal:?}"));
-    assert!(at("start mysql-blog-example.org") < at("start blog-example.org"), "{journal:?}");
+    let at = |line: &str| {
+        journal
+            .iter()
+            .position(|l| l.starts_with(line))
+            .unwrap_or_else(|| panic!("{line}: {journal:?}"))
+    };
+    assert!(
+        at("start mysql-blog-example.org") < at("start blog-example.org"),
+        "{journal:?}"
+    );
 }
 
 #[tokio::test]
@@ -157,13 +194,30 @@ async fn a_new_version_that_does_not_get_healthy_leaves_the_old_one_running() {
     for fate in ["unhealthy", "dies"] {
         let stage = Stage::new();
         stage.up(&stage.fake, &stage.blog()).await;
-        let script = stage.fake.image("ghost:6").with_healthcheck().logs(&["cannot open the database"]);
-        if fate == "dies" { script.dies(1) } else { script.unhealthy() };
+        let script = stage
+            .fake
+            .image("ghost:6")
+            .with_healthcheck()
+            .logs(&["cannot open the database"]);
+        if fate == "dies" {
+            script.dies(1)
+        } else {
+            script.unhealthy()
+        };
         let outcome = stage.up(&stage.fake, &stage.updated()).await;
         let failure = &outcome.failures[0];
-        assert!(failure.message.ends_with("the old container runs again"), "{}", failure.message);
+        assert!(
+            failure.message.ends_with("the old container runs again"),
+            "{}",
+            failure.message
+        );
         assert_eq!(failure.log, ["cannot open the database"]);
-        assert!(failure.hint.as_ref().is_some_and(|h| h.contains("summoner logs blog")));
+        assert!(
+            failure
+                .hint
+                .as_ref()
+                .is_some_and(|h| h.contains("summoner logs blog"))
+        );
         assert_eq!(stage.containers().await, blog_runs("ghost:5"), "{fate}");
     }
 }
@@ -171,17 +225,32 @@ async fn a_new_version_that_does_not_get_healthy_leaves_the_old_one_running() {
 #[tokio::test]
 async fn a_container_that_dies_is_told_with_its_log_and_the_others_go_on() {
     let stage = Stage::new();
-    stage.fake.image("shop:1").with_healthcheck().dies(3).logs(&["no licence"]);
+    stage
+        .fake
+        .image("shop:1")
+        .with_healthcheck()
+        .dies(3)
+        .logs(&["no licence"]);
     let shop = BLOG.replace("blog", "shop").replace("ghost:5", "shop:1");
     let wish = stage.wish(&[("blog", BLOG.to_owned()), ("shop", shop)]);
     let outcome = stage.up(&stage.fake, &wish).await;
     assert_eq!(outcome.failures.len(), 1);
     assert_eq!(outcome.failures[0].target, "shop/app");
-    assert!(outcome.failures[0].message.contains("exit code 3"), "{}", outcome.failures[0].message);
+    assert!(
+        outcome.failures[0].message.contains("exit code 3"),
+        "{}",
+        outcome.failures[0].message
+    );
     assert_eq!(outcome.failures[0].log, ["no licence"]);
     let containers = stage.containers().await;
-    assert!(containers.contains(&running("blog-example.org", "ghost:5")), "{containers:?}");
-    assert!(containers.contains(&running("mysql-shop-example.org", "mysql:8")), "{containers:?}");
+    assert!(
+        containers.contains(&running("blog-example.org", "ghost:5")),
+        "{containers:?}"
+    );
+    assert!(
+        containers.contains(&running("mysql-shop-example.org", "mysql:8")),
+        "{containers:?}"
+    );
 }
 
 #[tokio::test]
@@ -201,7 +270,12 @@ async fn an_image_that_cannot_be_pulled_stops_its_minion_only() {
     let outcome = stage.up(&stage.fake, &wish).await;
     assert_eq!(outcome.failures.len(), 1);
     assert_eq!(outcome.failures[0].target, "image/nowhere:1");
-    assert!(stage.containers().await.contains(&running("blog-example.org", "ghost:5")));
+    assert!(
+        stage
+            .containers()
+            .await
+            .contains(&running("blog-example.org", "ghost:5"))
+    );
 }
 
 /// What must hold after a kill at any call: no database container was lost, and of the app there is
@@ -209,7 +283,10 @@ async fn an_image_that_cannot_be_pulled_stops_its_minion_only() {
 async fn nothing_lost(stage: &Stage, n: usize) {
     let names: Vec<String> = stage.containers().await.into_iter().map(|c| c.0).collect();
     for of in ["mysql-blog-example.org", "blog-example.org"] {
-        assert!(names.iter().any(|n| n.starts_with(of)), "killed at {n}: {names:?}");
+        assert!(
+            names.iter().any(|n| n.starts_with(of)),
+            "killed at {n}: {names:?}"
+        );
     }
 }
 
@@ -244,12 +321,28 @@ async fn killed_at_every_call(first: Option<&str>, fates: &[&str]) {
             };
             let outcome = stage.up(&stage.fake.restarted(), wish).await;
             assert_eq!(outcome.failures, [], "killed at {n}, then {fate}");
-            assert_eq!(stage.containers().await, blog_runs(version), "killed at {n}, then {fate}");
-            assert!(stage.plan(wish).await.is_empty(), "killed at {n}, then {fate}");
+            assert_eq!(
+                stage.containers().await,
+                blog_runs(version),
+                "killed at {n}, then {fate}"
+            );
+            assert!(
+                stage.plan(wish).await.is_empty(),
+                "killed at {n}, then {fate}"
+            );
         }
-        let networks = stage.fake.restarted().networks().await.expect("the engine answers");
+        let networks = stage
+            .fake
+            .restarted()
+            .networks()
+            .await
+            .expect("the engine answers");
         let names: BTreeSet<&str> = networks.iter().map(|n| n.name.as_str()).collect();
-        assert_eq!(names.len(), networks.len(), "killed at {n}: a network is there twice");
+        assert_eq!(
+            names.len(),
+            networks.len(),
+            "killed at {n}: a network is there twice"
+        );
     }
 }
 
@@ -284,7 +377,10 @@ async fn killed_at_every_call_of_a_removal() {
         assert_eq!(outcome.failures, [], "killed at {n}");
         assert_eq!(stage.containers().await, [], "killed at {n}");
         assert!(stage.plan(&none).await.is_empty(), "killed at {n}");
-        assert!(stage.root().join("data/blog").is_dir(), "killed at {n}: the data is gone");
+        assert!(
+            stage.root().join("data/blog").is_dir(),
+            "killed at {n}: the data is gone"
+        );
     }
 }
 
@@ -300,7 +396,11 @@ async fn every_engine_call_may_fail_once_and_the_next_run_mends_it() {
         nothing_lost(&stage, n).await;
         let again = stage.up(&stage.fake.restarted(), &stage.updated()).await;
         assert_eq!(again.failures, [], "failed at {n}");
-        assert_eq!(stage.containers().await, blog_runs("ghost:6"), "failed at {n}");
+        assert_eq!(
+            stage.containers().await,
+            blog_runs("ghost:6"),
+            "failed at {n}"
+        );
         if outcome.failures.is_empty() && engine.calls() < n {
             break;
         }
@@ -318,9 +418,15 @@ async fn purge_deletes_the_data_of_its_minion_and_no_other() {
     }
     let mut observed = stage.observe(&stage.fake, &wish).await;
     let data = stage.root().join("data/blog");
-    observed.state.minions.entry("blog".into()).or_default().folders.insert(PathBuf::from(&data));
+    observed
+        .state
+        .minions
+        .entry("blog".into())
+        .or_default()
+        .folders
+        .insert(PathBuf::from(&data));
     let only = BTreeSet::from(["blog".to_owned()]);
-    let plan = reconcile::down("acme", &observed, &only, false, &only).unwrap();
+    let plan = removal::down("acme", &observed, &only, false, &only).unwrap();
     let outcome = stage.carry_out(&stage.fake, &plan, &wish, observed).await;
     assert_eq!(outcome.failures, []);
     assert!(!data.exists());

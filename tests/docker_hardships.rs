@@ -11,8 +11,8 @@ use summoner::engine::{Engine as _, EngineError, ExecSpec, LogOptions};
 use tempfile::TempDir;
 
 /// An engine that answers each request, given as `GET /version`, with raw bytes and hangs up;
-/// `None` is silence.
-fn engine(answer: impl Fn(&str) -> Option<Vec<u8>> + Clone + Send + 'static) -> (Docker, TempDir) {
+/// nothing is silence.
+fn engine(answer: impl Fn(&str) -> Vec<u8> + Clone + Send + 'static) -> (Docker, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -26,7 +26,7 @@ fn engine(answer: impl Fn(&str) -> Option<Vec<u8>> + Clone + Send + 'static) -> 
     (docker.with_patience(Duration::from_millis(500)), folder)
 }
 
-fn serve(mut stream: UnixStream, answer: impl Fn(&str) -> Option<Vec<u8>>) {
+fn serve(mut stream: UnixStream, answer: impl Fn(&str) -> Vec<u8>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = Vec::new();
     let mut length = 0;
@@ -45,34 +45,33 @@ fn serve(mut stream: UnixStream, answer: impl Fn(&str) -> Option<Vec<u8>>) {
     let _ = reader.read_exact(&mut body);
     let request = head.first().map_or("", |line| line.trim_end());
     let request = request.trim_end_matches(" HTTP/1.1");
-    match answer(request) {
-        Some(bytes) => drop(stream.write_all(&bytes)),
-        None => thread::sleep(Duration::from_secs(60)),
+    let bytes = answer(request);
+    if bytes.is_empty() {
+        thread::sleep(Duration::from_mins(1));
     }
+    let _ = stream.write_all(&bytes);
 }
 
-fn json(body: &str) -> Option<Vec<u8>> {
+fn json(body: &str) -> Vec<u8> {
     respond("200 OK", body)
 }
 
-fn respond(status: &str, body: &str) -> Option<Vec<u8>> {
+fn respond(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    Some(
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-        .into_bytes(),
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )
+    .into_bytes()
 }
 
 /// The exec dance, with `output` as the raw stream and `code` as the engine's word on its end.
-fn exec(request: &str, output: &[u8], code: &str) -> Option<Vec<u8>> {
+fn exec(request: &str, output: &[u8], code: &str) -> Vec<u8> {
     match request {
         "POST /containers/blog/exec" => json(r#"{"Id": "e1"}"#),
         "POST /exec/e1/start" => {
             let mut bytes = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n".to_vec();
             bytes.extend_from_slice(output);
-            Some(bytes)
+            bytes
         }
         "GET /exec/e1/json" => json(code),
         other => panic!("{other}"),
@@ -105,7 +104,7 @@ async fn an_engine_that_is_too_old_is_refused_with_its_version() {
 
 #[tokio::test]
 async fn an_engine_that_hangs_is_not_waited_for_for_ever() {
-    let (docker, _folder) = engine(|_| None);
+    let (docker, _folder) = engine(|_| Vec::new());
     let error = docker.containers().await.unwrap_err();
     assert!(
         matches!(error, EngineError::Timeout(after, _) if after == Duration::from_millis(500)),
@@ -119,9 +118,8 @@ async fn an_engine_that_hangs_is_not_waited_for_for_ever() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
-    let (docker, _folder) = engine(|_| {
-        Some(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n".to_vec())
-    });
+    let (docker, _folder) =
+        engine(|_| b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n".to_vec());
     let error = docker.containers().await.unwrap_err();
     assert!(
         error

@@ -14,10 +14,15 @@ fn root() -> PathBuf {
 }
 
 fn pages() -> Vec<(String, String)> {
-    let mut pages = vec!["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-        .into_iter()
-        .map(|p| root().join(p))
-        .collect::<Vec<_>>();
+    let mut pages = vec![
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ]
+    .into_iter()
+    .map(|p| root().join(p))
+    .collect::<Vec<_>>();
     pages.extend(
         fs::read_dir(root().join("docs"))
             .expect("docs/ is there")
@@ -27,7 +32,12 @@ fn pages() -> Vec<(String, String)> {
     );
     pages
         .into_iter()
-        .map(|p| (p.display().to_string(), fs::read_to_string(&p).unwrap_or_else(|e| panic!("{}: {e}", p.display()))))
+        .map(|p| {
+            (
+                p.display().to_string(),
+                fs::read_to_string(&p).unwrap_or_else(|e| panic!("{}: {e}", p.display())),
+            )
+        })
         .collect()
 }
 
@@ -38,7 +48,9 @@ fn blocks() -> Vec<(String, usize, String, String)> {
         let mut open: Option<(usize, String, String)> = None;
         for (i, line) in text.lines().enumerate() {
             match (line.trim_start().strip_prefix("```"), &mut open) {
-                (Some(language), None) => open = Some((i + 1, language.trim().to_owned(), String::new())),
+                (Some(language), None) => {
+                    open = Some((i + 1, language.trim().to_owned(), String::new()))
+                }
                 (Some(_), Some(_)) => {
                     let (line, language, text) = open.take().expect("it is open");
                     found.push((page.clone(), line, language, text));
@@ -58,7 +70,10 @@ fn blocks() -> Vec<(String, usize, String, String)> {
 #[test]
 fn every_block_names_its_language() {
     for (page, line, language, _) in blocks() {
-        assert!(!language.is_empty(), "{page}:{line}: a block without a language");
+        assert!(
+            !language.is_empty(),
+            "{page}:{line}: a block without a language"
+        );
     }
 }
 
@@ -69,11 +84,23 @@ fn every_command_line_is_one_that_can_be_typed() {
         if !["console", "sh", "bash"].contains(&language.as_str()) {
             continue;
         }
-        for command in text.lines().filter_map(|l| l.trim_start().strip_prefix("$ ")) {
-            let command = command.split('#').next().unwrap_or_default().split(" | ").next().unwrap_or_default();
+        for command in text
+            .lines()
+            .filter_map(|l| l.trim_start().strip_prefix("$ "))
+        {
+            let command = command
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split(" | ")
+                .next()
+                .unwrap_or_default();
             let words: Vec<&str> = command.split_whitespace().collect();
             if let Some(script) = words.first().filter(|w| w.starts_with("./")) {
-                assert!(root().join(script).exists(), "{page}:{line}: there is no `{script}`");
+                assert!(
+                    root().join(script).exists(),
+                    "{page}:{line}: there is no `{script}`"
+                );
                 continue;
             }
             if words.first() != Some(&"summoner") {
@@ -81,8 +108,14 @@ fn every_command_line_is_one_that_can_be_typed() {
             }
             seen += 1;
             if let Err(error) = Cli::try_parse_from(&words) {
-                let harmless = [clap::error::ErrorKind::DisplayHelp, clap::error::ErrorKind::DisplayVersion];
-                assert!(harmless.contains(&error.kind()), "{page}:{line}: `{command}`: {error}");
+                let harmless = [
+                    clap::error::ErrorKind::DisplayHelp,
+                    clap::error::ErrorKind::DisplayVersion,
+                ];
+                assert!(
+                    harmless.contains(&error.kind()),
+                    "{page}:{line}: `{command}`: {error}"
+                );
             }
         }
     }
@@ -94,7 +127,13 @@ fn every_configuration_can_be_loaded() {
     let catalog = Catalog::open(None);
     let lookup = Lookup::fixed(
         "/home/someone",
-        &[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("MATTERMOST_HOOK", "c"), ("SMTP_PASSWORD", "d"), ("DB_PASSWORD", "e")],
+        &[
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "b"),
+            ("MATTERMOST_HOOK", "c"),
+            ("SMTP_PASSWORD", "d"),
+            ("DB_PASSWORD", "e"),
+        ],
     );
     let mut seen = 0;
     for (page, line, language, text) in blocks() {
@@ -140,7 +179,13 @@ fn the_example_configuration_renders() {
     let file = folder.path().join("config.yml");
     fs::copy(root().join("config.example.yml"), &file).expect("the example is there");
     let mut project = summoner::project::Project::open(&file).unwrap_or_else(|e| panic!("{e}"));
-    let wanted = project.render(&[], &|_| false).unwrap_or_else(|e| panic!("{e}"));
-    let names: Vec<&str> = wanted.rendered.iter().map(|r| r.instance.as_str()).collect();
+    let wanted = project
+        .render(&[], &|_| false)
+        .unwrap_or_else(|e| panic!("{e}"));
+    let names: Vec<&str> = wanted
+        .rendered
+        .iter()
+        .map(|r| r.instance.as_str())
+        .collect();
     assert_eq!(names, ["site", "wordpress", "wiki", "proxy"]);
 }

@@ -204,7 +204,7 @@ async fn a_pull_tells_its_progress_and_the_image_is_there() {
     let image = docker.image(&reference).await;
     remove_image(&reference);
     let image = image.unwrap();
-    assert_eq!(image.tags, [reference.clone()]);
+    assert_eq!(image.tags, std::slice::from_ref(&reference));
     assert_eq!(image.labels["io.summoner.test"], "pull");
     assert_eq!(image.digests.len(), 1);
 

@@ -11,16 +11,23 @@ use summoner::project::Project;
 fn render(name: &str, block: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yml");
-    let text = format!("summoner: {{domain: example.org, timezone: Europe/Paris}}\nminions:\n  {name}: {block}\n");
+    let text = format!(
+        "summoner: {{domain: example.org, timezone: Europe/Paris}}\nminions:\n  {name}: {block}\n"
+    );
     fs::write(&file, text).expect("the folder is ours");
     let mut project = Project::open(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let wanted = project.render(&[], &|_| false).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let wanted = project
+        .render(&[], &|_| false)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     let root = project.environment.root.display().to_string();
     let mut text = String::new();
     for rendered in wanted.rendered.iter().filter(|r| r.instance == name) {
         text.push_str(&rendered.compose);
         for secret in rendered.secrets.values() {
-            assert!(!rendered.compose.contains(secret.expose()), "{name}: a secret is in compose.yml");
+            assert!(
+                !rendered.compose.contains(secret.expose()),
+                "{name}: a secret is in compose.yml"
+            );
         }
     }
     // Extra files lie in a folder named after their content; what is in them is theirs to show.
@@ -29,7 +36,9 @@ fn render(name: &str, block: &str) -> String {
 
 /// A value for every parameter that has no default of its own that matters.
 fn everything(name: &str) -> String {
-    let minion = Catalog::open(None).get(name).expect("it is in the catalogue");
+    let minion = Catalog::open(None)
+        .get(name)
+        .expect("it is in the catalogue");
     let set: Vec<String> = minion
         .manifest
         .parameters
@@ -37,7 +46,10 @@ fn everything(name: &str) -> String {
         .map(|(name, p)| {
             let value = match &p.kind {
                 ParameterKind::String => format!("\"it's \\\"{name}\\\": $5 # no comment\""),
-                ParameterKind::Integer => p.default.as_ref().map_or("7".to_owned(), ToString::to_string),
+                ParameterKind::Integer => p
+                    .default
+                    .as_ref()
+                    .map_or("7".to_owned(), ToString::to_string),
                 ParameterKind::Boolean => "true".to_owned(),
                 ParameterKind::Secret { .. } => "{generate: 40}".to_owned(),
                 ParameterKind::Choice(choices) => format!("{:?}", choices[choices.len() - 1]),
@@ -57,7 +69,10 @@ fn every_minion_renders_as_it_did() {
     assert!(catalog.names().len() >= 9);
     for name in catalog.names() {
         insta::assert_snapshot!(format!("{name}"), render(name, "{}"));
-        insta::assert_snapshot!(format!("{name}-everything"), render(name, &everything(name)));
+        insta::assert_snapshot!(
+            format!("{name}-everything"),
+            render(name, &everything(name))
+        );
     }
 }
 
@@ -65,10 +80,18 @@ fn every_minion_renders_as_it_did() {
 fn the_proxy_renders_as_it_did() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("config.yml");
-    fs::write(&file, "summoner: {domain: example.org}\nminions: {site: {use: static}}\n").expect("ours");
+    fs::write(
+        &file,
+        "summoner: {domain: example.org}\nminions: {site: {use: static}}\n",
+    )
+    .expect("ours");
     let mut project = Project::open(&file).expect("a good file");
     let wanted = project.render(&[], &|_| false).expect("it renders");
-    let proxy = wanted.rendered.iter().find(|r| r.instance == "proxy").expect("something is exposed");
+    let proxy = wanted
+        .rendered
+        .iter()
+        .find(|r| r.instance == "proxy")
+        .expect("something is exposed");
     let root = project.environment.root.display().to_string();
     insta::assert_snapshot!("proxy", proxy.compose.replace(&root, "/project"));
 }

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use summoner::engine::{Container, RunState};
 use summoner::plan::desired::{Desired, labels};
 use summoner::plan::observed::{FolderState, Observed};
-use summoner::plan::reconcile::{self, Refusal, plan};
+use summoner::plan::reconcile::{Refusal, plan};
+use summoner::plan::removal;
 use world::{BLOG, applied, blog, blog_with, desired, group};
 
 fn text(desired: &Desired, observed: &Observed) -> String {
@@ -20,7 +21,11 @@ fn refusals(desired: &Desired, observed: &Observed) -> Vec<Refusal> {
 }
 
 fn find<'a>(observed: &'a mut Observed, name: &str) -> &'a mut Container {
-    observed.containers.iter_mut().find(|c| c.name == name).expect("the container is there")
+    observed
+        .containers
+        .iter_mut()
+        .find(|c| c.name == name)
+        .expect("the container is there")
 }
 
 #[test]
@@ -32,7 +37,7 @@ fn a_fresh_project_is_made_from_the_ground_up() {
   + image/ghost:5                     pull    not there
   + image/mysql:8                     pull    not there
   + blog/folder                       create  /data/database/blog/db, owner 999:999, mode 0700
-  ~ blog/files                        write   compose.yml
+  ~ blog/files                        write   not there
   + blog/db                           create  mysql:8
   + blog/app                          create  ghost:5
 plan: 7 to add, 1 to change, 0 to remove
@@ -53,8 +58,13 @@ fn nothing_changed_is_nothing_to_do() {
 fn the_plan_is_one_json_document_with_its_version() {
     let desired = blog();
     let json = plan(&desired, &applied(&desired), None).unwrap().to_json();
-    assert_eq!(json.to_string(), r#"{"schema_version":1,"changes":0,"operations":[]}"#);
-    let json = plan(&desired, &Observed::default(), None).unwrap().to_json();
+    assert_eq!(
+        json.to_string(),
+        r#"{"schema_version":1,"changes":0,"operations":[]}"#
+    );
+    let json = plan(&desired, &Observed::default(), None)
+        .unwrap()
+        .to_json();
     assert_eq!(json["changes"], 8);
     assert_eq!(json["operations"][7]["target"], "blog/app");
     assert_eq!(json["operations"][7]["action"], "create");
@@ -79,7 +89,10 @@ plan: 1 to add, 2 to change, 0 to remove
 fn a_changed_environment_is_named_by_key_and_a_secret_by_nothing_else() {
     let after = blog_with("COLOUR: red", "COLOUR: blue, SIZE: L");
     let text = text(&after, &applied(&blog()));
-    assert!(text.contains("~ blog/app    recreate  environment COLOUR, SIZE"), "{text}");
+    assert!(
+        text.contains("~ blog/app    recreate  environment COLOUR, SIZE"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -87,7 +100,10 @@ fn without_a_note_of_what_ran_the_cause_is_told_as_far_as_known() {
     let mut observed = applied(&blog());
     observed.applied.clear();
     let text = text(&blog_with("image: ghost:5", "image: ghost:6"), &observed);
-    assert!(text.contains("~ blog/app       recreate  image ghost:5 -> ghost:6"), "{text}");
+    assert!(
+        text.contains("~ blog/app       recreate  image ghost:5 -> ghost:6"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -137,7 +153,11 @@ fn a_removed_container_is_made_again_and_no_other_is_touched() {
 fn a_stand_in_gives_way_to_the_real_image() {
     let desired = blog();
     let mut observed = applied(&desired);
-    let image = observed.images.iter_mut().find(|i| i.tags == ["ghost:5"]).unwrap();
+    let image = observed
+        .images
+        .iter_mut()
+        .find(|i| i.tags == ["ghost:5"])
+        .unwrap();
     image.labels.insert(labels::STAND_IN.into(), "true".into());
     let mut real = image.clone();
     image.tags.clear();
@@ -145,7 +165,10 @@ fn a_stand_in_gives_way_to_the_real_image() {
     real.labels.clear();
     observed.images.push(real);
     let text = text(&desired, &observed);
-    assert!(text.contains("~ blog/app  recreate  the stand-in of ghost:5 gives way to the real image"), "{text}");
+    assert!(
+        text.contains("~ blog/app  recreate  the stand-in of ghost:5 gives way to the real image"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -177,15 +200,21 @@ fn a_protected_block_that_is_gone_is_refused() {
     let mut wish = blog();
     wish.groups[0].protect = true;
     let observed = applied(&wish);
-    assert_eq!(refusals(&desired(vec![]), &observed), [Refusal::Protected("blog".into())]);
+    assert_eq!(
+        refusals(&desired(vec![]), &observed),
+        [Refusal::Protected("blog".into())]
+    );
     let all = BTreeSet::from(["blog".to_owned()]);
-    assert!(reconcile::down("acme", &observed, &all, true, &BTreeSet::new()).is_err());
+    assert!(removal::down("acme", &observed, &all, true, &BTreeSet::new()).is_err());
 }
 
 #[test]
 fn a_name_of_someone_else_is_refused_and_the_owner_named() {
     let mut observed = Observed::default();
-    observed.foreign.insert("blog-example.org".into(), "the summoner project `other` in `/other`".into());
+    observed.foreign.insert(
+        "blog-example.org".into(),
+        "the summoner project `other` in `/other`".into(),
+    );
     let refused = refusals(&blog(), &observed);
     assert_eq!(
         refused[0].to_string(),
@@ -199,7 +228,9 @@ fn an_empty_folder_never_shadows_data_that_was_seen() {
     for (now, word) in [(None, "gone"), (Some(FolderState::Empty), "empty")] {
         let mut observed = applied(&desired);
         observed.folders.clear();
-        observed.folders.extend(now.map(|s| ("/data/database/blog/db".into(), s)));
+        observed
+            .folders
+            .extend(now.map(|s| ("/data/database/blog/db".into(), s)));
         let refused = refusals(&desired, &observed);
         assert_eq!(
             refused[0].to_string(),
@@ -221,7 +252,10 @@ fn a_network_of_someone_else_is_refused() {
 
 #[test]
 fn subnets_keep_clear_of_the_hosts_routes() {
-    let observed = Observed { routes: vec!["10.210.0.0/24".into()], ..Observed::default() };
+    let observed = Observed {
+        routes: vec!["10.210.0.0/24".into()],
+        ..Observed::default()
+    };
     let text = text(&blog(), &observed);
     assert!(text.contains("not there, subnet 10.210.1.0/26"), "{text}");
 }
@@ -280,18 +314,28 @@ plan: 0 to add, 1 to change, 1 to remove
 "
     );
     let replaced = back(&started);
-    assert!(replaced.starts_with("  ~ blog/app  recreate  a replacement was cut off"), "{replaced}");
+    assert!(
+        replaced.starts_with("  ~ blog/app  recreate  a replacement was cut off"),
+        "{replaced}"
+    );
 }
 
 #[test]
 fn down_keeps_data_and_purge_names_what_it_deletes() {
     let observed = applied(&blog());
     let all = BTreeSet::from(["blog".to_owned()]);
-    let kept = reconcile::down("acme", &observed, &all, true, &BTreeSet::new()).unwrap().to_text();
+    let kept = removal::down("acme", &observed, &all, true, &BTreeSet::new())
+        .unwrap()
+        .to_text();
     assert!(!kept.contains("DELETED"), "{kept}");
     assert!(kept.contains("- network/summoner-acme-edge"), "{kept}");
-    let purged = reconcile::down("acme", &observed, &all, false, &all).unwrap().to_text();
-    assert!(purged.contains("DELETED for good: /data/database/blog/db"), "{purged}");
+    let purged = removal::down("acme", &observed, &all, false, &all)
+        .unwrap()
+        .to_text();
+    assert!(
+        purged.contains("DELETED for good: /data/database/blog/db"),
+        "{purged}"
+    );
     assert!(!purged.contains("summoner-acme-edge"), "{purged}");
 }
 
@@ -301,7 +345,11 @@ fn a_scope_leaves_all_others_alone() {
     let both = desired(vec![group("blog", BLOG), group("shop", &other)]);
     let only = BTreeSet::from(["shop".to_owned()]);
     let plan = plan(&both, &Observed::default(), Some(&only)).unwrap();
-    assert!(plan.operations.iter().all(|o| !o.target.contains("blog")), "{}", plan.to_text());
+    assert!(
+        plan.operations.iter().all(|o| !o.target.contains("blog")),
+        "{}",
+        plan.to_text()
+    );
     assert!(plan.operations.iter().any(|o| o.target == "shop/app"));
 }
 
@@ -309,13 +357,25 @@ fn a_scope_leaves_all_others_alone() {
 fn an_operation_comes_after_what_it_needs() {
     let plan = plan(&blog(), &Observed::default(), None).unwrap();
     for (index, operation) in plan.operations.iter().enumerate() {
-        assert!(operation.after.iter().all(|(i, _)| *i < index), "{operation:?}");
+        assert!(
+            operation.after.iter().all(|(i, _)| *i < index),
+            "{operation:?}"
+        );
     }
     let app = plan.operations.last().unwrap();
-    let before: Vec<&str> =
-        app.after.iter().map(|(i, _)| plan.operations[*i].target.as_str()).collect();
-    assert!(before.contains(&"blog/db") && before.contains(&"network/summoner-acme-edge"), "{before:?}");
-    assert!(before.contains(&"image/ghost:5") && !before.contains(&"image/mysql:8"), "{before:?}");
+    let before: Vec<&str> = app
+        .after
+        .iter()
+        .map(|(i, _)| plan.operations[*i].target.as_str())
+        .collect();
+    assert!(
+        before.contains(&"blog/db") && before.contains(&"network/summoner-acme-edge"),
+        "{before:?}"
+    );
+    assert!(
+        before.contains(&"image/ghost:5") && !before.contains(&"image/mysql:8"),
+        "{before:?}"
+    );
 }
 
 proptest! {

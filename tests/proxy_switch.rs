@@ -130,7 +130,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn what_runs_already_is_only_asked_for() {
-    let (root, generations, paper) = running();
+    let (_root, generations, paper) = running();
     let before = names(&generations.dir);
     let outcome = apply(&generations, &files("first"), &paper, PATIENCE)
         .await
@@ -159,7 +159,7 @@ async fn a_change_is_tested_switched_reloaded_and_confirmed_in_this_order() {
 
 #[tokio::test]
 async fn a_refused_candidate_disappears_and_its_site_is_named() {
-    let (root, generations, mut paper) = running();
+    let (_root, generations, mut paper) = running();
     let before = names(&generations.dir);
     for (output, site, message) in [
         (
@@ -257,7 +257,7 @@ async fn lost_state_is_made_again_under_a_running_nginx() {
 
 #[tokio::test]
 async fn five_generations_are_kept_and_the_current_one_always() {
-    let (root, generations, paper) = running();
+    let (_root, generations, paper) = running();
     for n in 2..=9 {
         apply(&generations, &files(&n.to_string()), &paper, PATIENCE)
             .await

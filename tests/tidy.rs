@@ -8,7 +8,10 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("the folder is there").flatten() {
+        for entry in fs::read_dir(&folder)
+            .expect("the folder is there")
+            .flatten()
+        {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
@@ -24,8 +27,16 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 
 /// `src/plan/hash.rs` -> `plan`.
 fn room(path: &Path) -> String {
-    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("in src");
-    let first = below.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+    let below = path
+        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+        .expect("in src");
+    let first = below
+        .components()
+        .next()
+        .expect("a name")
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -42,7 +53,11 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn order() -> Vec<String> {
     include_str!("../src/lib.rs")
         .lines()
-        .filter_map(|l| l.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))
+        .filter_map(|l| {
+            l.strip_prefix("pub mod ")?
+                .strip_suffix(';')
+                .map(str::to_owned)
+        })
         .collect()
 }
 
@@ -53,17 +68,30 @@ fn no_arrow_goes_right() {
     let mut wrong = Vec::new();
     for (path, text) in sources("src") {
         let own = room(&path);
-        let Some(at) = order.iter().position(|r| *r == own) else { continue };
+        let Some(at) = order.iter().position(|r| *r == own) else {
+            continue;
+        };
         for (line, content) in code(&text) {
             for used in content.split("crate::").skip(1) {
-                let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                if order.iter().position(|r| *r == used).is_some_and(|other| other > at) {
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                if order
+                    .iter()
+                    .position(|r| *r == used)
+                    .is_some_and(|other| other > at)
+                {
                     wrong.push(format!("{}:{line} `{own}` uses `{used}`", path.display()));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that go right:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "arrows that go right:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -72,7 +100,9 @@ fn only_report_prints_and_only_main_exits() {
     for (path, text) in sources("src") {
         let own = room(&path);
         for (line, content) in code(&text) {
-            let prints = ["println!", "eprintln!", "print!(", "eprint!(", "dbg!("].iter().any(|p| content.contains(p));
+            let prints = ["println!", "eprintln!", "print!(", "eprint!(", "dbg!("]
+                .iter()
+                .any(|p| content.contains(p));
             let exits = content.contains("process::exit") || content.contains("process::abort");
             if (prints && own != "report") || (exits && own != "main") {
                 wrong.push(format!("{}:{line} {}", path.display(), content.trim()));
@@ -99,7 +129,10 @@ fn each_outside_library_has_its_one_door() {
             for (library, door) in doors {
                 let named = content.contains(&format!("{library}::"));
                 if named && !door.split(" or ").any(|d| d == own) {
-                    wrong.push(format!("{}:{line} names {library}, whose door is `{door}`", path.display()));
+                    wrong.push(format!(
+                        "{}:{line} names {library}, whose door is `{door}`",
+                        path.display()
+                    ));
                 }
             }
         }
@@ -115,11 +148,23 @@ fn what_decides_does_no_io() {
     for (path, text) in sources("src") {
         let name = path.display().to_string();
         let own = room(&path);
-        if !PURE.iter().any(|p| *p == own || name.contains(&format!("src/{p}"))) {
+        if !PURE
+            .iter()
+            .any(|p| *p == own || name.contains(&format!("src/{p}")))
+        {
             continue;
         }
         for (line, content) in code(&text) {
-            let io = ["std::fs", "fs::read", "File::", "std::env", "env::var", "Timestamp::now", "SystemTime", "tokio::"];
+            let io = [
+                "std::fs",
+                "fs::read",
+                "File::",
+                "std::env",
+                "env::var",
+                "Timestamp::now",
+                "SystemTime",
+                "tokio::",
+            ];
             if io.iter().any(|i| content.contains(i)) {
                 wrong.push(format!("{name}:{line} {}", content.trim()));
             }

@@ -4,13 +4,24 @@
 # A test's own objects carry the label io.summoner.test=<what>; what Summoner
 # makes in a test carries io.summoner.project=t-<what>. Nothing else is touched.
 
-# A value that ends in the number of a living process belongs to a run that goes on.
-is_alive() { [[ $1 =~ -([0-9]+)$ ]] && [ -d "/proc/${BASH_REMATCH[1]}" ]; }
+# is_alive WORD: `4711`, `smoke-redis-4711`, `engine-lab-4711-2`: the first part
+# that is a number is a process, and while it lives, its run goes on.
+is_alive() {
+  local parts part
+  IFS=- read -ra parts <<<"$1"
+  for part in "${parts[@]}"; do
+    if [[ $part =~ ^[0-9]+$ ]]; then
+      [ -d "/proc/$part" ]
+      return
+    fi
+  done
+  return 1
+}
 
 # ours KIND: the ids of KIND (container, network, volume) that are leftovers.
 ours() {
-  local list template id test_value project
-  template='{{.Label "io.summoner.test"}}|{{.Label "io.summoner.project"}}'
+  local list template id test_value process project
+  template='{{.Label "io.summoner.test"}}|{{.Label "io.summoner.test.pid"}}|{{.Label "io.summoner.project"}}'
   case $1 in
     container) list=(docker container ls --all --format "{{.ID}}|$template") ;;
     network) list=(docker network ls --format "{{.ID}}|$template") ;;
@@ -18,9 +29,9 @@ ours() {
   esac
   # Two listings, because filters with different keys mean "and".
   { "${list[@]}" --filter label=io.summoner.test && "${list[@]}" --filter label=io.summoner.project; } | sort -u |
-    while IFS='|' read -r id test_value project; do
+    while IFS='|' read -r id test_value process project; do
       if [ -z "$test_value" ] && [[ $project != t-* ]]; then continue; fi
-      if is_alive "$test_value" || is_alive "$project"; then continue; fi
+      if is_alive "$test_value" || is_alive "$process" || is_alive "$project"; then continue; fi
       printf '%s\n' "$id"
     done
 }

@@ -38,15 +38,26 @@ pub(super) fn write(context: &Context, instance: &str) -> Result<(), FileError> 
 
 /// Best effort: what stays is only litter.
 fn remove_unused(context: &Context, instance: &str, folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         let mounted = context.observed.containers.iter().any(|c| {
-            c.binds.values().any(|source| Path::new(source).starts_with(&path))
+            c.binds
+                .values()
+                .any(|source| Path::new(source).starts_with(&path))
         });
-        let wanted = context.desired.groups.iter().filter(|g| g.name == instance).any(|g| {
-            g.files.keys().any(|f| context.paths.build(instance).join(f).starts_with(&path))
-        });
+        let wanted = context
+            .desired
+            .groups
+            .iter()
+            .filter(|g| g.name == instance)
+            .any(|g| {
+                g.files
+                    .keys()
+                    .any(|f| context.paths.build(instance).join(f).starts_with(&path))
+            });
         if !mounted && !wanted {
             let _ = fs::remove_dir_all(&path);
         }
@@ -66,7 +77,9 @@ pub(super) fn forget(context: &Context, instance: &str) -> Result<(), FileError>
 
 /// Notes what a service runs with now, so that a later plan can tell what changed.
 pub(super) fn applied(context: &Context, service: &Service) -> Result<(), FileError> {
-    let _guard = APPLIED_LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _guard = APPLIED_LOCK
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let build = context.paths.build(&service.minion);
     files::create_folder(&build, 0o755)?;
     let path = build.join(APPLIED);

@@ -40,7 +40,10 @@ pub(super) async fn create(
             let temporary = format!(".{name}.summoner-new");
             as_root(context, parent, script, &[&temporary, &name, &owner, &mode]).await
         }
-        Err(error) => Err(format!("failed to create the folder `{}`: {error}", path.display())),
+        Err(error) => Err(format!(
+            "failed to create the folder `{}`: {error}",
+            path.display()
+        )),
     }
 }
 
@@ -69,7 +72,12 @@ pub(super) async fn purge(context: &Context, folders: &[PathBuf]) -> Result<(), 
 
 /// Runs a shell script in a container that sees `parent` as `/parent`: what root on the host would
 /// do, for a user who may use the engine but is not root.
-async fn as_root(context: &Context, parent: &Path, script: &str, args: &[&str]) -> Result<(), String> {
+async fn as_root(
+    context: &Context,
+    parent: &Path,
+    script: &str,
+    args: &[&str],
+) -> Result<(), String> {
     let mut command = vec!["-c".to_owned(), script.to_owned(), "sh".to_owned()];
     command.extend(args.iter().map(|a| (*a).to_owned()));
     let spec = ContainerSpec {
@@ -86,13 +94,20 @@ async fn as_root(context: &Context, parent: &Path, script: &str, args: &[&str]) 
         }],
         labels: [
             (labels::PROJECT.to_owned(), context.desired.project.clone()),
-            (labels::ROOT.to_owned(), context.desired.root.display().to_string()),
+            (
+                labels::ROOT.to_owned(),
+                context.desired.root.display().to_string(),
+            ),
             (labels::ONE_OFF.to_owned(), "folder".to_owned()),
         ]
         .into(),
         ..ContainerSpec::default()
     };
-    let name = format!("summoner-folder-{}-{}", std::process::id(), crate::secret::Secret::generate(8).expose());
+    let name = format!(
+        "summoner-folder-{}-{}",
+        std::process::id(),
+        crate::secret::Secret::generate(8).expose()
+    );
     let engine = &context.engine;
     let run = async {
         let id = engine.create(&name, &spec).await?;

@@ -40,7 +40,12 @@ impl<'a> Effects<'a> {
             Err(EngineError::NotFound { .. }) => None,
             Err(error) => return Err(Box::new(Failure::engine("proxy/routes", &error))),
         };
-        Ok(Effects { context, service, running, run_dir: context.paths.run() })
+        Ok(Effects {
+            context,
+            service,
+            running,
+            run_dir: context.paths.run(),
+        })
     }
 
     /// `nginx -t` in a container of its own: same image and mounts, no ports, no networks.
@@ -52,8 +57,14 @@ impl<'a> Effects<'a> {
             command: Some(vec!["-t".to_owned(), "-c".to_owned(), config.to_owned()]),
             restart: "no".to_owned(),
             labels: [
-                (labels::PROJECT.to_owned(), self.context.desired.project.clone()),
-                (labels::ROOT.to_owned(), self.context.desired.root.display().to_string()),
+                (
+                    labels::PROJECT.to_owned(),
+                    self.context.desired.project.clone(),
+                ),
+                (
+                    labels::ROOT.to_owned(),
+                    self.context.desired.root.display().to_string(),
+                ),
                 (labels::ONE_OFF.to_owned(), "nginx-test".to_owned()),
             ]
             .into(),
@@ -83,9 +94,14 @@ impl<'a> Effects<'a> {
 #[async_trait]
 impl ProxyEffects for Effects<'_> {
     async fn test(&self, config: &str) -> Result<(), String> {
-        let Some(id) = &self.running else { return self.test_alone(config).await };
+        let Some(id) = &self.running else {
+            return self.test_alone(config).await;
+        };
         let command = ["nginx", "-t", "-c", config].map(str::to_owned).to_vec();
-        let spec = ExecSpec { command, ..ExecSpec::default() };
+        let spec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
         match self.context.engine.exec(id, &spec).await {
             Ok(output) if output.code == 0 => Ok(()),
             Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
@@ -95,7 +111,12 @@ impl ProxyEffects for Effects<'_> {
 
     async fn reload(&self) -> Result<(), String> {
         match &self.running {
-            Some(id) => self.context.engine.signal(id, "HUP").await.map_err(|e| e.to_string()),
+            Some(id) => self
+                .context
+                .engine
+                .signal(id, "HUP")
+                .await
+                .map_err(|e| e.to_string()),
             None => Ok(()),
         }
     }
@@ -138,23 +159,35 @@ pub(super) fn install(
     hosts: &[String],
     (certificate, key): (&Path, &Path),
 ) -> Result<(), String> {
-    let read = |path: &Path| fs::read(path).map_err(|e| format!("failed to read `{}`: {e}", path.display()));
+    let read = |path: &Path| {
+        fs::read(path).map_err(|e| format!("failed to read `{}`: {e}", path.display()))
+    };
     let (chain, private) = (read(certificate)?, read(key)?);
     check_files(&chain, &private, hosts, context.clock.now())
         .map_err(|e| format!("`{}` cannot serve `{site}`: {e}", certificate.display()))?;
-    CertStore::new(&context.paths.dir).install(site, &chain, &private).map(|_| ()).map_err(|e| e.to_string())
+    CertStore::new(&context.paths.dir)
+        .install(site, &chain, &private)
+        .map(|_| ())
+        .map_err(|e| e.to_string())
 }
 
 /// Switches to the desired routes; a running nginx confirms them, one that does not run yet has
 /// them tested in a container of its own.
 pub(super) async fn switch(context: &Context) -> Result<(), Box<Failure>> {
     let effects = Effects::new(context).await?;
-    let Some(routes) = &context.desired.routes else { return Ok(()) };
+    let Some(routes) = &context.desired.routes else {
+        return Ok(());
+    };
     let generations = Generations::new(context.paths.proxy());
     let mut files = routes.files.clone();
-    files.insert(CERTIFICATE_VERSIONS.to_owned(), versions(&context.paths, routes));
+    files.insert(
+        CERTIFICATE_VERSIONS.to_owned(),
+        versions(&context.paths, routes),
+    );
     if effects.running.is_some() {
-        switch::apply(&generations, &files, &effects, PATIENCE).await.map_err(|e| failure(&e))?;
+        switch::apply(&generations, &files, &effects, PATIENCE)
+            .await
+            .map_err(|e| failure(&e))?;
         return Ok(());
     }
     let number = generations.write(&files).map_err(|e| failure(&e.into()))?;
@@ -170,21 +203,36 @@ pub(super) async fn reload(context: &Context) -> Result<(), Box<Failure>> {
     let effects = Effects::new(context).await?;
     let generations = Generations::new(context.paths.proxy());
     let current = generations.current().map_err(|e| failure(&e.into()))?;
-    let (Some((number, hash)), Some(_)) = (current, &effects.running) else { return Ok(()) };
+    let (Some((number, hash)), Some(_)) = (current, &effects.running) else {
+        return Ok(());
+    };
     effects
         .test(&Generations::config_path(number))
         .await
         .map_err(|reason| failure(&switch::refusal(&reason)))?;
-    effects.reload().await.map_err(|reason| failure(&ProxyError::Reload(reason)))?;
-    switch::receipt(&effects, &Live { number, hash }, PATIENCE).await.map_err(|e| failure(&e))
+    effects
+        .reload()
+        .await
+        .map_err(|reason| failure(&ProxyError::Reload(reason)))?;
+    switch::receipt(&effects, &Live { number, hash }, PATIENCE)
+        .await
+        .map_err(|e| failure(&e))
 }
 
 fn failure(error: &ProxyError) -> Box<Failure> {
     let hint = match error {
-        ProxyError::Refused { site: Some(site), .. } => {
-            Some(format!("the sites go on as they were; look at `{site}` in config.yml, then `summoner up`"))
-        }
-        _ => Some("the sites go on as they were; see `summoner logs proxy`, then `summoner up`".to_owned()),
+        ProxyError::Refused {
+            site: Some(site), ..
+        } => Some(format!(
+            "the sites go on as they were; look at `{site}` in config.yml, then `summoner up`"
+        )),
+        _ => Some(
+            "the sites go on as they were; see `summoner logs proxy`, then `summoner up`"
+                .to_owned(),
+        ),
     };
-    Box::new(Failure { hint, ..Failure::new("proxy/routes", error.to_string()) })
+    Box::new(Failure {
+        hint,
+        ..Failure::new("proxy/routes", error.to_string())
+    })
 }

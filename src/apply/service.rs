@@ -15,16 +15,19 @@ use crate::plan::service::{NEXT, PREVIOUS};
 /// report without waiting longer.
 const RETURN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the proxy may go on with addresses it looked up before: `resolver … valid=5s` in its
+/// How long the proxy may go on with addresses it looked up before: `resolver … valid=2s` in its
 /// configuration, and a second for the look-up itself. Nothing tells when it has looked.
-const RESOLVED: Duration = Duration::from_secs(6);
+const RESOLVED: Duration = Duration::from_secs(3);
 
 /// Performs an operation on the container of a service; false when its turn never came.
 pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
     let service = run.service()?;
     let target = service.target();
     let started = |action: &str| {
-        run.context.events.event(Event::Started { target: target.clone(), action: action.to_owned() });
+        run.context.events.event(Event::Started {
+            target: target.clone(),
+            action: action.to_owned(),
+        });
     };
     let engine = &run.context.engine;
     let engine_failure = |e: &EngineError| Box::new(Failure::engine(&target, e));
@@ -35,12 +38,19 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 return Ok(false);
             }
             started("create");
-            let id = limited(run, under_way::container(engine.as_ref(), &service.name, &service.spec)).await.map_err(|e| engine_failure(&e))?;
+            let id = limited(
+                run,
+                under_way::container(engine.as_ref(), &service.name, &service.spec),
+            )
+            .await
+            .map_err(|e| engine_failure(&e))?;
             if !run.gate().await {
                 // Left as made: the next run starts it.
                 return Ok(false);
             }
-            limited(run, engine.start(&id)).await.map_err(|e| engine_failure(&e))?;
+            limited(run, engine.start(&id))
+                .await
+                .map_err(|e| engine_failure(&e))?;
             run.progress.send_replace(Progress::Started);
             settle(run, service, &id).await.map_err(Box::new)?;
         }
@@ -48,22 +58,39 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
             started("start");
             // Something paused or half dead does not start: stopping is harmless to all else.
             if run.operation.cause.starts_with("paused") {
-                engine.stop(id, service.grace()).await.map_err(|e| engine_failure(&e))?;
+                engine
+                    .stop(id, service.grace())
+                    .await
+                    .map_err(|e| engine_failure(&e))?;
             }
-            limited(run, engine.start(id)).await.map_err(|e| engine_failure(&e))?;
+            limited(run, engine.start(id))
+                .await
+                .map_err(|e| engine_failure(&e))?;
             run.progress.send_replace(Progress::Started);
             settle(run, service, id).await.map_err(Box::new)?;
         }
-        Action::Replace { old, running, overlap, discard } => {
+        Action::Replace {
+            old,
+            running,
+            overlap,
+            discard,
+        } => {
             if !made_of(run).await {
                 return Ok(false);
             }
             started("recreate");
             for id in discard {
-                take_away(run, service, id).await.map_err(|e| engine_failure(&e))?;
+                take_away(run, service, id)
+                    .await
+                    .map_err(|e| engine_failure(&e))?;
             }
             let name = format!("{}{NEXT}", service.name);
-            let new = limited(run, under_way::container(engine.as_ref(), &name, &service.spec)).await.map_err(|e| engine_failure(&e))?;
+            let new = limited(
+                run,
+                under_way::container(engine.as_ref(), &name, &service.spec),
+            )
+            .await
+            .map_err(|e| engine_failure(&e))?;
             if !run.gate().await {
                 let _ = engine.remove(&new).await;
                 return Ok(false);
@@ -76,16 +103,28 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
         }
         Action::Finish { id, previous } => {
             started("finish");
-            limited(run, engine.start(id)).await.map_err(|e| engine_failure(&e))?;
+            limited(run, engine.start(id))
+                .await
+                .map_err(|e| engine_failure(&e))?;
             match settle(run, service, id).await {
-                Ok(()) => engine.remove(previous).await.map_err(|e| engine_failure(&e))?,
-                Err(failure) => return Err(roll_back(run, service, (previous, true), id, failure).await),
+                Ok(()) => engine
+                    .remove(previous)
+                    .await
+                    .map_err(|e| engine_failure(&e))?,
+                Err(failure) => {
+                    return Err(roll_back(run, service, (previous, true), id, failure).await);
+                }
             }
         }
         Action::Restore { id } => {
             started("restore");
-            engine.rename(id, &service.name).await.map_err(|e| engine_failure(&e))?;
-            limited(run, engine.start(id)).await.map_err(|e| engine_failure(&e))?;
+            engine
+                .rename(id, &service.name)
+                .await
+                .map_err(|e| engine_failure(&e))?;
+            limited(run, engine.start(id))
+                .await
+                .map_err(|e| engine_failure(&e))?;
             run.progress.send_replace(Progress::Started);
             settle(run, service, id).await.map_err(Box::new)?;
         }
@@ -131,7 +170,11 @@ async fn settle(run: &Run, service: &Service, id: &str) -> Result<(), Failure> {
         .filter(|g| g.name == service.minion)
         .flat_map(|g| g.services.values())
         .any(|s| s.depends_on.get(&service.service) == Some(&Condition::Completed));
-    let need = if completed { Need::Completed } else { Need::Healthy };
+    let need = if completed {
+        Need::Completed
+    } else {
+        Need::Healthy
+    };
     let limit = run.context.wait_timeout;
     let engine = run.context.engine.as_ref();
     let result = wait::container(
@@ -150,15 +193,27 @@ async fn settle(run: &Run, service: &Service, id: &str) -> Result<(), Failure> {
             return Ok(());
         }
         Err(Unmet::Engine(error)) => return Err(Failure::engine(&target, &error)),
-        Err(Unmet::Cancelled) => return Err(Failure { code: Some(130), ..Failure::new(&target, "interrupted") }),
+        Err(Unmet::Cancelled) => {
+            return Err(Failure {
+                code: Some(130),
+                ..Failure::new(&target, "interrupted")
+            });
+        }
         Err(Unmet::Broken(how)) => format!("the container `{}` {how}", service.name),
         Err(Unmet::Timeout(state)) => {
-            format!("the container `{}` is {state} after {} s", service.name, limit.as_secs())
+            format!(
+                "the container `{}` is {state} after {} s",
+                service.name,
+                limit.as_secs()
+            )
         }
     };
     Ok(()).and(Err(Failure {
         message,
-        hint: Some(format!("see more with `summoner logs {}`, then `summoner up` again", service.minion)),
+        hint: Some(format!(
+            "see more with `summoner logs {}`, then `summoner up` again",
+            service.minion
+        )),
         log: wait::log_tail(engine, id).await,
         target,
         code: None,
@@ -194,7 +249,10 @@ async fn in_place(
             run.progress.send_replace(Progress::Started);
             match settle(run, service, new).await {
                 Ok(()) => {
-                    return engine.remove(old).await.map_err(|e| Box::new(Failure::engine(&target, &e)));
+                    return engine
+                        .remove(old)
+                        .await
+                        .map_err(|e| Box::new(Failure::engine(&target, &e)));
                 }
                 Err(failure) => failure,
             }
@@ -226,12 +284,19 @@ async fn roll_back(
     // A new one that left the name free is enough: it may resist removal for a while.
     let back = async {
         take_away(run, service, new).await?;
-        engine.rename(old, &service.name).await.or_else(|e| match e {
-            // It never lost its name.
-            EngineError::Conflict(_) | EngineError::Other { .. } => Ok(()),
-            e => Err(e),
-        })?;
-        if running { engine.start(old).await } else { Ok(()) }
+        engine
+            .rename(old, &service.name)
+            .await
+            .or_else(|e| match e {
+                // It never lost its name.
+                EngineError::Conflict(_) | EngineError::Other { .. } => Ok(()),
+                e => Err(e),
+            })?;
+        if running {
+            engine.start(old).await
+        } else {
+            Ok(())
+        }
     }
     .await;
     let state = match back {
@@ -261,7 +326,12 @@ async fn roll_back(
 }
 
 /// Stateless: the new one gets healthy beside the old one, then the old one retires.
-async fn side_by_side(run: &Run, service: &Service, old: &str, new: &str) -> Result<(), Box<Failure>> {
+async fn side_by_side(
+    run: &Run,
+    service: &Service,
+    old: &str,
+    new: &str,
+) -> Result<(), Box<Failure>> {
     let engine = &run.context.engine;
     let target = service.target();
     let engine_failure = |e: &EngineError| Box::new(Failure::engine(&target, e));
@@ -273,7 +343,10 @@ async fn side_by_side(run: &Run, service: &Service, old: &str, new: &str) -> Res
         let gone = take_away(run, service, new).await;
         failure.message = match gone {
             Ok(()) => format!("{}; the old container never stopped", failure.message),
-            Err(error) => format!("{}; the old container never stopped, the new one could not be removed: {error}", failure.message),
+            Err(error) => format!(
+                "{}; the old container never stopped, the new one could not be removed: {error}",
+                failure.message
+            ),
         };
         return Err(Box::new(failure));
     }
@@ -282,7 +355,14 @@ async fn side_by_side(run: &Run, service: &Service, old: &str, new: &str) -> Res
     tokio::time::sleep(RESOLVED).await;
     // The name passes on before the old one stops, so that a run that is cut off here is finished
     // by the next one (`Action::Finish`).
-    step_aside(run, service, old).await.map_err(|e| engine_failure(&e))?;
-    engine.rename(new, &service.name).await.map_err(|e| engine_failure(&e))?;
-    take_away(run, service, old).await.map_err(|e| engine_failure(&e))
+    step_aside(run, service, old)
+        .await
+        .map_err(|e| engine_failure(&e))?;
+    engine
+        .rename(new, &service.name)
+        .await
+        .map_err(|e| engine_failure(&e))?;
+    take_away(run, service, old)
+        .await
+        .map_err(|e| engine_failure(&e))
 }

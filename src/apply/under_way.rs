@@ -52,7 +52,10 @@ pub(super) async fn network(engine: &dyn Engine, spec: &NetworkSpec) -> Result<(
             Err(error) => return Err(error),
         };
         let all = engine.networks().await?;
-        if all.iter().any(|n| n.name == spec.name && ours(&n.labels, &spec.labels)) {
+        if all
+            .iter()
+            .any(|n| n.name == spec.name && ours(&n.labels, &spec.labels))
+        {
             return Ok(());
         }
         if Instant::now() >= deadline {

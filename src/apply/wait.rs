@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::ready;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,7 @@ use crate::events::{Event, Events};
 /// A look at least this often.
 const POLL: Duration = Duration::from_secs(2);
 /// A container that the engine had to restart this often is not waited for any longer.
-const RESTARTS: u64 = 3;
+pub const RESTARTS: u64 = 3;
 /// Lines of a log that a message shows.
 const LOG_LINES: u64 = 20;
 
@@ -47,7 +48,10 @@ impl Watcher {
                 let _ = out.send(event.id);
             }
         });
-        Self { sender, _alive: Arc::new(AbortOnDrop(task.abort_handle())) }
+        Self {
+            sender,
+            _alive: Arc::new(AbortOnDrop(task.abort_handle())),
+        }
     }
 }
 
@@ -94,7 +98,10 @@ pub async fn container(
         }
         let state = describe(&seen);
         if state != told {
-            events.event(Event::Waiting { target: target.to_owned(), state: state.clone() });
+            events.event(Event::Waiting {
+                target: target.to_owned(),
+                state: state.clone(),
+            });
             told.clone_from(&state);
         }
         if Instant::now() >= deadline {
@@ -141,7 +148,8 @@ fn judge(c: &Container, need: Need) -> Option<Result<(), String>> {
     match (c.state, need) {
         (RunState::Exited | RunState::Dead, _) if c.exit_code == Some(0) => {
             // A one-off service is done; one that shall stay up is not.
-            (need == Need::Completed || c.restart == "no").then_some(Ok(()))
+            (need == Need::Completed || c.restart == "no")
+                .then_some(Ok(()))
                 .or_else(|| Some(Err(ended(c))))
         }
         (RunState::Exited | RunState::Dead | RunState::Removing, _) => Some(Err(ended(c))),
@@ -170,7 +178,15 @@ fn describe(c: &Container) -> String {
 
 /// The last lines of a container's log, at most 20; empty when they cannot be had within 5 s.
 pub async fn log_tail(engine: &dyn Engine, id: &str) -> Vec<String> {
-    let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
-    let lines = engine.logs(id, options).filter_map(async |l| l.ok().map(|l| l.text)).collect();
-    tokio::time::timeout(Duration::from_secs(5), lines).await.unwrap_or_default()
+    let options = LogOptions {
+        tail: Some(LOG_LINES),
+        ..LogOptions::default()
+    };
+    let lines = engine
+        .logs(id, options)
+        .filter_map(|l| ready(l.ok().map(|l| l.text)))
+        .collect();
+    tokio::time::timeout(Duration::from_secs(5), lines)
+        .await
+        .unwrap_or_default()
 }

@@ -31,7 +31,9 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
     }
     let mut found = Vec::new();
     for name in names {
-        let (minion, service) = name.split_once('/').map_or((name.as_str(), None), |(m, s)| (m, Some(s)));
+        let (minion, service) = name
+            .split_once('/')
+            .map_or((name.as_str(), None), |(m, s)| (m, Some(s)));
         let matching: Vec<&Container> = all
             .iter()
             .filter(|c| label(c, labels::MINION) == minion)
@@ -39,7 +41,9 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
             .collect();
         if matching.is_empty() {
             let groups = world.wanted.desired.groups.iter();
-            let known = groups.clone().any(|g| g.name == minion && service.is_none_or(|s| g.services.contains_key(s)));
+            let known = groups
+                .clone()
+                .any(|g| g.name == minion && service.is_none_or(|s| g.services.contains_key(s)));
             if known {
                 bail!("`{name}` has no container\n  hint: `summoner up {minion}` makes it run");
             }
@@ -53,12 +57,25 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
 pub(super) async fn logs(session: &Session, args: &LogsArgs) -> Result<u8> {
     let world = world::look(session, world::open(session)?).await?;
     let containers = chosen(&world, &args.minions)?;
-    let options = LogOptions { tail: Some(args.tail), follow: args.follow, timestamps: args.timestamps };
-    let target = |c: &Container| format!("{}/{}", label(c, labels::MINION), label(c, labels::SERVICE));
-    let width = containers.iter().map(|c| target(c).len()).max().unwrap_or(0);
+    let options = LogOptions {
+        tail: Some(args.tail),
+        follow: args.follow,
+        timestamps: args.timestamps,
+    };
+    let target =
+        |c: &Container| format!("{}/{}", label(c, labels::MINION), label(c, labels::SERVICE));
+    let width = containers
+        .iter()
+        .map(|c| target(c).len())
+        .max()
+        .unwrap_or(0);
     let mut streams = select_all(containers.iter().map(|c| {
         let name = format!("{:width$} | ", target(c));
-        world.engine.logs(&c.id, options).map(move |line| (name.clone(), line)).boxed()
+        world
+            .engine
+            .logs(&c.id, options)
+            .map(move |line| (name.clone(), line))
+            .boxed()
     }));
     while let Some((name, line)) = streams.next().await {
         session.report.line(&format!("{name}{}", line?.text));
@@ -68,18 +85,35 @@ pub(super) async fn logs(session: &Session, args: &LogsArgs) -> Result<u8> {
 
 /// Where a command of `exec` or `run` goes: the service and its container, if there is one.
 fn target<'a>(world: &'a World, name: &str) -> Result<(&'a Service, Option<&'a Container>)> {
-    let (minion, service) = name.split_once('/').map_or((name, None), |(m, s)| (m, Some(s)));
+    let (minion, service) = name
+        .split_once('/')
+        .map_or((name, None), |(m, s)| (m, Some(s)));
     let groups = &world.wanted.desired.groups;
     let Some(group) = groups.iter().find(|g| g.name == minion) else {
-        bail!(world::unknown(minion, groups.iter().map(|g| g.name.as_str())));
+        bail!(world::unknown(
+            minion,
+            groups.iter().map(|g| g.name.as_str())
+        ));
     };
-    let main = world.wanted.rendered.iter().find(|r| r.instance == minion).and_then(|r| r.main.as_deref());
+    let main = world
+        .wanted
+        .rendered
+        .iter()
+        .find(|r| r.instance == minion)
+        .and_then(|r| r.main.as_deref());
     let service = service.or(main).unwrap_or_default();
     let Some(found) = group.services.get(service) else {
         let known: Vec<&str> = group.services.keys().map(String::as_str).collect();
-        bail!("`{minion}` has no service `{service}`\n  hint: there are: {}", known.join(", "));
+        bail!(
+            "`{minion}` has no service `{service}`\n  hint: there are: {}",
+            known.join(", ")
+        );
     };
-    let container = world.observed.containers.iter().find(|c| c.name == found.name);
+    let container = world
+        .observed
+        .containers
+        .iter()
+        .find(|c| c.name == found.name);
     Ok((found, container))
 }
 
@@ -107,7 +141,9 @@ pub(super) async fn exec(session: &Session, args: &ExecArgs) -> Result<u8> {
         stdin: true,
         ..ExecSpec::default()
     };
-    Ok(code(world.engine.exec_attached(&container.id, &spec).await?))
+    Ok(code(
+        world.engine.exec_attached(&container.id, &spec).await?,
+    ))
 }
 
 fn terminal(args: &ExecArgs) -> bool {
@@ -119,7 +155,10 @@ pub(super) async fn one_off(session: &Session, args: &ExecArgs) -> Result<u8> {
     let (service, _) = target(&world, &args.target)?;
     for network in service.spec.networks.keys() {
         if !world.observed.networks.iter().any(|n| n.name == *network) {
-            bail!("the network `{network}` is not there\n  hint: `summoner up {}` first", service.minion);
+            bail!(
+                "the network `{network}` is not there\n  hint: `summoner up {}` first",
+                service.minion
+            );
         }
     }
     let mut spec = service.spec.clone();
@@ -141,14 +180,20 @@ pub(super) async fn one_off(session: &Session, args: &ExecArgs) -> Result<u8> {
     for key in [labels::HASH, "com.docker.compose.config-hash"] {
         spec.labels.remove(key);
     }
-    spec.labels.insert(labels::ONE_OFF.to_owned(), labels::RUN.to_owned());
-    spec.labels.insert("com.docker.compose.oneoff".to_owned(), "True".to_owned());
+    spec.labels
+        .insert(labels::ONE_OFF.to_owned(), labels::RUN.to_owned());
+    spec.labels
+        .insert("com.docker.compose.oneoff".to_owned(), "True".to_owned());
     if let Some(user) = &args.user {
         spec.user = Some(user.clone());
     }
     spec.tty = terminal(args);
     spec.stdin = true;
-    let name = format!("{}.run-{}", service.name, Secret::generate(6).expose().to_lowercase());
+    let name = format!(
+        "{}.run-{}",
+        service.name,
+        Secret::generate(6).expose().to_lowercase()
+    );
     let id = world.engine.create(&name, &spec).await?;
     let result = tokio::select! {
         result = world.engine.start_attached(&id, spec.tty, true) => result,
@@ -169,11 +214,21 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
     let limit = Duration::from_secs(args.wait_timeout);
     let mut failed = false;
     // Dependencies come up first: a group's own order, one container after the other.
-    let ordered = world.wanted.desired.groups.iter().flat_map(|g| crate::plan::service::start_order(g));
+    let ordered = world
+        .wanted
+        .desired
+        .groups
+        .iter()
+        .flat_map(|g| crate::plan::service::start_order(g));
     for service in ordered {
-        let Some(container) = containers.iter().find(|c| c.name == service.name) else { continue };
+        let Some(container) = containers.iter().find(|c| c.name == service.name) else {
+            continue;
+        };
         let target = service.target();
-        report.event(Event::Started { target: target.clone(), action: "restart".into() });
+        report.event(Event::Started {
+            target: target.clone(),
+            action: "restart".into(),
+        });
         world.engine.stop(&container.id, service.grace()).await?;
         world.engine.start(&container.id).await?;
         let waited = wait::container(
@@ -187,23 +242,36 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
         )
         .await;
         match waited {
-            Ok(()) => report.event(Event::Finished { target, action: "restart".into() }),
+            Ok(()) => report.event(Event::Finished {
+                target,
+                action: "restart".into(),
+            }),
             Err(Unmet::Engine(error)) => return Err(error.into()),
             Err(Unmet::Cancelled) => return Err(anyhow!("interrupted")),
             Err(Unmet::Broken(how)) => {
                 failed = true;
-                report.event(Event::Failed { target, message: format!("the container `{}` {how}", service.name) });
+                report.event(Event::Failed {
+                    target,
+                    message: format!("the container `{}` {how}", service.name),
+                });
             }
             Err(Unmet::Timeout(state)) => {
                 failed = true;
-                let message = format!("the container `{}` is {state} after {} s", service.name, limit.as_secs());
+                let message = format!(
+                    "the container `{}` is {state} after {} s",
+                    service.name,
+                    limit.as_secs()
+                );
                 report.event(Event::Failed { target, message });
             }
         }
     }
     report.finish_progress();
     if failed {
-        report.note(&format!("see why with `summoner logs {}`", args.minions.join(" ")));
+        report.note(&format!(
+            "see why with `summoner logs {}`",
+            args.minions.join(" ")
+        ));
     }
     Ok(if failed { exit::PARTIAL } else { exit::OK })
 }

@@ -15,25 +15,38 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8> {
     match world::engine().await {
         Ok((engine, info)) => {
             findings.extend(preflight::engine(&info));
-            findings.extend(preflight::port_findings(&project, &engine.containers().await?));
+            findings.extend(preflight::port_findings(
+                &project,
+                &engine.containers().await?,
+            ));
             let environment = &project.environment;
-            let seen = observe::engine_side(engine.as_ref(), &environment.project, &environment.root).await?;
+            let seen =
+                observe::engine_side(engine.as_ref(), &environment.project, &environment.root)
+                    .await?;
             let installed = |name: &str| {
                 seen.containers.iter().any(|c| {
-                    c.labels.get(crate::plan::desired::labels::MINION).is_some_and(|m| m == name)
+                    c.labels
+                        .get(crate::plan::desired::labels::MINION)
+                        .is_some_and(|m| m == name)
                 })
             };
-            findings.extend(preflight::requirements(&project, info.memory, &|name| !installed(name)));
+            findings.extend(preflight::requirements(&project, info.memory, &|name| {
+                !installed(name)
+            }));
         }
         Err(error) => findings.push(Finding::absent(
             &error.to_string(),
-            error.downcast_ref::<EngineError>().and_then(EngineError::hint),
+            error
+                .downcast_ref::<EngineError>()
+                .and_then(EngineError::hint),
         )),
     }
     findings.extend(preflight::state_permissions(&project));
     let bad = findings.iter().any(|f| f.level == Level::Error);
     if args.json {
-        session.report.json(&json!({"schema_version": 1, "findings": findings}))?;
+        session
+            .report
+            .json(&json!({"schema_version": 1, "findings": findings}))?;
     } else {
         for finding in &findings {
             let word = match finding.level {
@@ -41,7 +54,9 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8> {
                 Level::Warning => "warning",
                 Level::Error => "error",
             };
-            session.report.line(&format!("{word:8}{}: {}", finding.check, finding.message));
+            session
+                .report
+                .line(&format!("{word:8}{}: {}", finding.check, finding.message));
             if let Some(mend) = &finding.mend {
                 session.report.line(&format!("        hint: {mend}"));
             }

@@ -13,27 +13,38 @@ use crate::clock::SystemClock;
 use crate::commands::{Session, exit, up, world};
 use crate::events::Events;
 use crate::plan::desired::{PROXY, labels};
-use crate::plan::reconcile;
+use crate::plan::removal;
 use crate::state::lock::Lock;
 
 pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let report = &session.report;
     let mut project = world::open(session)?;
     project.forgiving = true;
-    let lock = if args.dry_run { None } else { Some(Lock::take(&project.paths, "down")?) };
+    let lock = if args.dry_run {
+        None
+    } else {
+        Some(Lock::take(&project.paths, "down")?)
+    };
     let world = world::look(session, project).await?;
     let mut names = args.minions.clone();
     names.extend(args.yes_purge.iter().cloned());
     let scope = world::scope(&world.project, Some(&world.observed), &names)?;
     let minions: BTreeSet<String> = scope.clone().unwrap_or_else(|| {
-        let running = world.observed.containers.iter().filter_map(|c| c.labels.get(labels::MINION).cloned());
-        running.chain(world.observed.built.iter().cloned()).filter(|m| m != PROXY).collect()
+        let running = world
+            .observed
+            .containers
+            .iter()
+            .filter_map(|c| c.labels.get(labels::MINION).cloned());
+        running
+            .chain(world.observed.built.iter().cloned())
+            .filter(|m| m != PROXY)
+            .collect()
     });
     let mut purge: BTreeSet<String> = args.yes_purge.iter().cloned().collect();
     if args.purge {
         purge.extend(args.minions.iter().cloned());
     }
-    let plan = reconcile::down(
+    let plan = removal::down(
         &world.project.environment.project,
         &world.observed,
         &minions,
@@ -45,19 +56,32 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         return Ok(exit::OK);
     }
     report.plan(&plan.to_text());
-    let Some(lock) = lock else { return Ok(exit::OK) };
+    let Some(lock) = lock else {
+        return Ok(exit::OK);
+    };
     for minion in purge.iter().filter(|m| !args.yes_purge.contains(m)) {
-        let question = format!("this deletes all data of `{minion}` for good; type its name to go on");
+        let question =
+            format!("this deletes all data of `{minion}` for good; type its name to go on");
         if !report.ask_name(&question, minion)? {
             report.note("nothing was done");
             return Ok(exit::OK);
         }
     }
-    if !args.yes && args.yes_purge.is_empty() && purge.is_empty() && !report.confirm("carry out this plan?")? {
+    if !args.yes
+        && args.yes_purge.is_empty()
+        && purge.is_empty()
+        && !report.confirm("carry out this plan?")?
+    {
         report.note("nothing was done");
         return Ok(exit::OK);
     }
-    let world::World { mut project, engine, wanted, observed, .. } = world;
+    let world::World {
+        mut project,
+        engine,
+        wanted,
+        observed,
+        ..
+    } = world;
     // What was recovered from containers or their files must not go with them.
     project.paths.create()?;
     project.secrets.save(&project.paths)?;

@@ -27,9 +27,13 @@ pub(super) fn run(session: &Session, args: &MinionArgs) -> Result<u8> {
 
 fn find(catalog: &Catalog, name: &str) -> Result<Minion> {
     if !catalog.names().contains(&name) {
-        let hint = nearest(name, catalog.names())
-            .map_or_else(|| "type `summoner minion list`".to_owned(), |n| format!("did you mean `{n}`?"));
-        return Err(anyhow!("no minion `{name}` in the catalogue\n  hint: {hint}"));
+        let hint = nearest(name, catalog.names()).map_or_else(
+            || "type `summoner minion list`".to_owned(),
+            |n| format!("did you mean `{n}`?"),
+        );
+        return Err(anyhow!(
+            "no minion `{name}` in the catalogue\n  hint: {hint}"
+        ));
     }
     Ok(catalog.get(name)?)
 }
@@ -41,17 +45,26 @@ fn list(session: &Session, catalog: &Catalog, json: bool) -> Result<u8> {
     }
     if json {
         let list: Vec<_> = minions.iter().map(summary).collect();
-        session.report.json(&json!({"schema_version": 1, "minions": list}))?;
+        session
+            .report
+            .json(&json!({"schema_version": 1, "minions": list}))?;
         return Ok(exit::OK);
     }
     let rows = minions
         .iter()
         .map(|m| {
             let m = &m.manifest;
-            vec![m.name.clone(), m.version.clone(), m.category.clone(), m.summary.clone()]
+            vec![
+                m.name.clone(),
+                m.version.clone(),
+                m.category.clone(),
+                m.summary.clone(),
+            ]
         })
         .collect();
-    session.report.table(&["NAME", "VERSION", "CATEGORY", "SUMMARY"], rows);
+    session
+        .report
+        .table(&["NAME", "VERSION", "CATEGORY", "SUMMARY"], rows);
     Ok(exit::OK)
 }
 
@@ -97,16 +110,26 @@ fn kind(kind: &ParameterKind) -> String {
 
 fn show(session: &Session, minion: &Minion, json: bool) -> Result<u8> {
     if json {
-        session.report.json(&json!({"schema_version": 1, "minion": summary(minion)}))?;
+        session
+            .report
+            .json(&json!({"schema_version": 1, "minion": summary(minion)}))?;
         return Ok(exit::OK);
     }
     let m = &minion.manifest;
     let report = &session.report;
     report.line(&format!("{} {}: {}", m.title, m.version, m.summary));
     report.line(&m.website);
-    report.line(&format!("needs {} of memory, {} of disk", size(m.requires.memory), size(m.requires.disk)));
+    report.line(&format!(
+        "needs {} of memory, {} of disk",
+        size(m.requires.memory),
+        size(m.requires.disk)
+    ));
     for database in &m.databases {
-        report.line(&format!("database: {} `{}`", database.engine.name(), database.name));
+        report.line(&format!(
+            "database: {} `{}`",
+            database.engine.name(),
+            database.name
+        ));
     }
     for volume in &m.volumes {
         report.line(&format!("volume: {}", volume.name));
@@ -118,18 +141,28 @@ fn show(session: &Session, minion: &Minion, json: bool) -> Result<u8> {
             .iter()
             .map(|(name, p)| {
                 let default = match (&p.default, &p.kind) {
-                    (Some(value), _) => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+                    (Some(value), _) => value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned),
                     (None, ParameterKind::Secret { .. }) => "made once".to_owned(),
                     (None, _) if p.optional => "none".to_owned(),
                     (None, _) => "required".to_owned(),
                 };
-                vec![name.clone(), kind(&p.kind), default, p.description.clone().unwrap_or_default()]
+                vec![
+                    name.clone(),
+                    kind(&p.kind),
+                    default,
+                    p.description.clone().unwrap_or_default(),
+                ]
             })
             .collect();
         report.table(&["PARAMETER", "TYPE", "DEFAULT", ""], rows);
     }
     report.line("");
-    report.line(&format!("add it to config.yml:\n\nminions:\n  {}: {{}}", m.name));
+    report.line(&format!(
+        "add it to config.yml:\n\nminions:\n  {}: {{}}",
+        m.name
+    ));
     Ok(exit::OK)
 }
 

@@ -11,7 +11,9 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8> {
     match result {
         // Scripts that ask for the detailed code know three: 2 must never mean an error to them.
         Err(error) if args.detailed_exitcode => {
-            session.report.error_with(&error, super::hint(&error).as_deref());
+            session
+                .report
+                .error_with(&error, super::hint(&error).as_deref());
             Ok(exit::FAILED)
         }
         other => other,

@@ -14,7 +14,10 @@ pub(super) fn run(session: &Session, args: &RenderArgs) -> Result<u8> {
         .filter(|r| args.minion.as_ref().is_none_or(|m| *m == r.instance))
         .collect();
     if let (Some(name), true) = (&args.minion, chosen.is_empty()) {
-        bail!(world::unknown(name, wanted.rendered.iter().map(|r| r.instance.as_str())));
+        bail!(world::unknown(
+            name,
+            wanted.rendered.iter().map(|r| r.instance.as_str())
+        ));
     }
     let texts: Vec<&str> = chosen.iter().map(|r| r.compose.as_str()).collect();
     session.report.data(&texts.join("---\n"));

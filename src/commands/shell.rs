@@ -36,9 +36,14 @@ pub(super) fn man(args: &ManArgs) -> Result<u8> {
 
 fn page(folder: &std::path::Path, command: &clap::Command, name: &str) -> Result<()> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(command.clone()).title(name).render(&mut text)?;
+    clap_mangen::Man::new(command.clone())
+        .title(name)
+        .render(&mut text)?;
     files::write_atomic(&folder.join(format!("{name}.1")), &text, 0o644)?;
-    for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|s| !s.is_hide_set() && s.get_name() != "help")
+    {
         page(folder, sub, &format!("{name}-{}", sub.get_name()))?;
     }
     Ok(())

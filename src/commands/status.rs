@@ -47,7 +47,9 @@ pub(super) async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
         .map(|name| status(&world, &name))
         .collect();
     if args.json {
-        session.report.json(&serde_json::json!({"schema_version": 1, "minions": minions}))?;
+        session
+            .report
+            .json(&serde_json::json!({"schema_version": 1, "minions": minions}))?;
         return Ok(exit::OK);
     }
     print(session, &minions);
@@ -56,9 +58,19 @@ pub(super) async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
 
 /// Instances of config.yml in its order, the proxy, then what runs without being in config.yml.
 fn names(world: &World) -> Vec<String> {
-    let mut names: Vec<String> = world.wanted.desired.groups.iter().map(|g| g.name.clone()).collect();
-    let running: BTreeSet<&String> =
-        world.observed.containers.iter().filter_map(|c| c.labels.get(labels::MINION)).collect();
+    let mut names: Vec<String> = world
+        .wanted
+        .desired
+        .groups
+        .iter()
+        .map(|g| g.name.clone())
+        .collect();
+    let running: BTreeSet<&String> = world
+        .observed
+        .containers
+        .iter()
+        .filter_map(|c| c.labels.get(labels::MINION))
+        .collect();
     for name in running {
         if !names.contains(name) {
             names.push(name.clone());
@@ -94,10 +106,20 @@ fn status(world: &World, name: &str) -> MinionStatus {
     let state = match (services.len(), well) {
         (0, _) => "absent",
         (_, well) if well >= expected => "running",
-        _ if containers.iter().all(|c| c.state != RunState::Running && c.state != RunState::Restarting) => "stopped",
+        _ if containers
+            .iter()
+            .all(|c| c.state != RunState::Running && c.state != RunState::Restarting) =>
+        {
+            "stopped"
+        }
         _ => "degraded",
     };
-    let instance = world.project.environment.instances.iter().find(|i| i.name == name);
+    let instance = world
+        .project
+        .environment
+        .instances
+        .iter()
+        .find(|i| i.name == name);
     let version = instance.map(|i| world.project.version(i).to_owned());
     let available = instance
         .filter(|i| i.version.is_none())
@@ -107,7 +129,12 @@ fn status(world: &World, name: &str) -> MinionStatus {
         name: name.to_owned(),
         minion: instance.map(|i| i.minion.clone()),
         state,
-        url: world.wanted.rendered.iter().find(|r| r.instance == name).and_then(|r| r.url.clone()),
+        url: world
+            .wanted
+            .rendered
+            .iter()
+            .find(|r| r.instance == name)
+            .and_then(|r| r.url.clone()),
         version,
         available,
         in_config: group.is_some(),
@@ -127,11 +154,18 @@ fn print(session: &Session, minions: &[MinionStatus]) {
     let rows = minions
         .iter()
         .map(|m| {
-            let up = m.services.iter().filter(|s| s.state == RunState::Running).count();
+            let up = m
+                .services
+                .iter()
+                .filter(|s| s.state == RunState::Running)
+                .count();
             let detail: Vec<String> = m
                 .services
                 .iter()
-                .filter(|s| s.state != RunState::Running || matches!(s.health, Health::Starting | Health::Unhealthy))
+                .filter(|s| {
+                    s.state != RunState::Running
+                        || matches!(s.health, Health::Starting | Health::Unhealthy)
+                })
                 .map(|s| format!("{} {}", s.name, word(s)))
                 .collect();
             let place = m.url.clone().unwrap_or_default();
@@ -139,14 +173,22 @@ fn print(session: &Session, minions: &[MinionStatus]) {
                 m.name.clone(),
                 m.state.to_owned(),
                 format!("{up}/{}", m.services.len()),
-                if detail.is_empty() { place } else { format!("{place} {}", detail.join(", ")).trim().to_owned() },
+                if detail.is_empty() {
+                    place
+                } else {
+                    format!("{place} {}", detail.join(", ")).trim().to_owned()
+                },
             ]
         })
         .collect();
     let report = &session.report;
     report.table(&["MINION", "STATE", "UP", "ADDRESS"], rows);
-    let stand_ins: BTreeSet<&str> =
-        minions.iter().flat_map(|m| &m.services).filter(|s| s.stand_in).map(|s| s.image.as_str()).collect();
+    let stand_ins: BTreeSet<&str> = minions
+        .iter()
+        .flat_map(|m| &m.services)
+        .filter(|s| s.stand_in)
+        .map(|s| s.image.as_str())
+        .collect();
     if !stand_ins.is_empty() {
         report.note(&format!(
             "built from Debian packages, since no image registry answered: {}",
@@ -161,13 +203,22 @@ fn print(session: &Session, minions: &[MinionStatus]) {
             ));
         }
         if !m.in_config && m.name != PROXY {
-            report.note(&format!("`{}` runs but is not in config.yml: `summoner up` removes it and keeps its data", m.name));
+            report.note(&format!(
+                "`{}` runs but is not in config.yml: `summoner up` removes it and keeps its data",
+                m.name
+            ));
         }
     }
-    if minions.iter().any(|m| m.state == "absent" || m.state == "stopped") {
+    if minions
+        .iter()
+        .any(|m| m.state == "absent" || m.state == "stopped")
+    {
         report.note("`summoner up` makes everything run");
     } else if let Some(m) = minions.iter().find(|m| m.state == "degraded") {
-        report.note(&format!("see what is wrong with `summoner logs {}`", m.name));
+        report.note(&format!(
+            "see what is wrong with `summoner logs {}`",
+            m.name
+        ));
     }
 }
 

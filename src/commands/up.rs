@@ -13,30 +13,38 @@ use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Engine, Health, RunState};
+use crate::engine::{Container, Engine, Health, RunState};
 use crate::events::Events;
 use crate::plan::desired::{Desired, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
-use crate::project::preflight::{self, Finding, Level};
 use crate::project::observe;
+use crate::project::preflight::{self, Finding, Level};
 use crate::state::lock::Lock;
 
 pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let report = &session.report;
     let project = world::open(session)?;
-    let lock = if args.dry_run { None } else { Some(Lock::take(&project.paths, "up")?) };
+    let lock = if args.dry_run {
+        None
+    } else {
+        Some(Lock::take(&project.paths, "up")?)
+    };
     let world = world::look(session, project).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
     if world.project.environment.later.backup {
-        report.warn("config.yml asks for backups, but this version of summoner does not run them yet");
+        report.warn(
+            "config.yml asks for backups, but this version of summoner does not run them yet",
+        );
     }
     if let Some(code) = refuse(session, &world).await? {
         return Ok(code);
     }
     let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
     report.plan(&plan.to_text());
-    let Some(lock) = lock else { return Ok(exit::OK) };
+    let Some(lock) = lock else {
+        return Ok(exit::OK);
+    };
     if !plan.is_empty() && !args.yes && !report.confirm("carry out this plan?")? {
         report.note("nothing was done");
         return Ok(exit::OK);
@@ -55,22 +63,39 @@ async fn refuse(session: &Session, world: &World) -> Result<Option<u8>> {
         .map(String::as_str)
         .collect();
     let mut findings = preflight::engine(&world.info);
-    findings.extend(preflight::requirements(&world.project, world.info.memory, &|name| !installed.contains(name)));
+    findings.extend(preflight::requirements(
+        &world.project,
+        world.info.memory,
+        &|name| !installed.contains(name),
+    ));
     if world.wanted.desired.routes.is_some() {
-        findings.extend(preflight::port_findings(&world.project, &world.engine.containers().await?));
+        findings.extend(preflight::port_findings(
+            &world.project,
+            &world.engine.containers().await?,
+        ));
     }
-    let errors: Vec<&Finding> = findings.iter().filter(|f| f.level == Level::Error).collect();
+    let errors: Vec<&Finding> = findings
+        .iter()
+        .filter(|f| f.level == Level::Error)
+        .collect();
     for finding in findings.iter().filter(|f| f.level == Level::Warning) {
-        session.report.warn(&with_hint(&finding.message, finding.mend.as_deref()));
+        session
+            .report
+            .warn(&with_hint(&finding.message, finding.mend.as_deref()));
     }
     for finding in &errors {
-        session.report.fail(&with_hint(&finding.message, finding.mend.as_deref()));
+        session
+            .report
+            .fail(&with_hint(&finding.message, finding.mend.as_deref()));
     }
     Ok(errors.first().map(|f| f.code))
 }
 
 fn with_hint(message: &str, hint: Option<&str>) -> String {
-    hint.map_or_else(|| message.to_owned(), |hint| format!("{message}\n  hint: {hint}"))
+    hint.map_or_else(
+        || message.to_owned(),
+        |hint| format!("{message}\n  hint: {hint}"),
+    )
 }
 
 /// Writes down what must not be lost, applies the plan, and tells how it went. The lock is held
@@ -83,7 +108,13 @@ async fn carry_out(
     lock: Lock,
     scope: Option<&BTreeSet<String>>,
 ) -> Result<u8> {
-    let World { mut project, engine, wanted, observed, .. } = world;
+    let World {
+        mut project,
+        engine,
+        wanted,
+        observed,
+        ..
+    } = world;
     // Passwords before anything that is made with them.
     project.paths.create()?;
     project.secrets.save(&project.paths)?;
@@ -119,6 +150,7 @@ async fn carry_out(
         cancelled: cancelled.clone(),
     };
     let desired = context.desired.clone();
+    let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
     report.finish_progress();
 
@@ -139,19 +171,37 @@ async fn carry_out(
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
-    let aftermath = Aftermath { engine, desired: &desired, scope, wait, cancelled };
-    let unwell = if outcome.failures.is_empty() { unwell(session, &aftermath).await? } else { Vec::new() };
+    let aftermath = Aftermath {
+        engine,
+        desired: &desired,
+        scope,
+        wait,
+        fresh: fresh.as_deref(),
+        cancelled,
+    };
+    let unwell = if outcome.failures.is_empty() {
+        unwell(session, &aftermath).await?
+    } else {
+        Vec::new()
+    };
     report.finish_progress();
     listening.abort();
     if *aftermath.cancelled.borrow() {
         report.fail("interrupted while containers get healthy; they go on\n  hint: `summoner status` shows how they are");
         return Ok(exit::INTERRUPTED);
     }
-    unwell.iter().for_each(|failure| tell_failure(session, failure));
+    unwell
+        .iter()
+        .for_each(|failure| tell_failure(session, failure));
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
         (None, true) => exit::OK,
-        (Some(Failure { code: Some(code), .. }), _) => *code,
+        (
+            Some(Failure {
+                code: Some(code), ..
+            }),
+            _,
+        ) => *code,
         _ => exit::PARTIAL,
     })
 }
@@ -195,12 +245,30 @@ async fn unwell_service(
 ) -> Result<Option<Failure>> {
     let engine = aftermath.engine.as_ref();
     let target = service.target();
-    let how = match engine.inspect(&service.name).await {
-        Ok(c) if c.state == RunState::Running && c.health == Health::Starting => {
+    let seen = match aftermath.fresh {
+        Some(containers) => containers.iter().find(|c| c.name == service.name).cloned(),
+        None => engine.inspect(&service.name).await.ok(),
+    };
+    let how = match seen {
+        // Between two crashes it runs for a moment.
+        Some(c) if c.health == Health::Starting && c.restarts >= wait::RESTARTS => {
+            "restarts over and over".to_owned()
+        }
+        Some(c) if c.state == RunState::Running && c.health == Health::Starting => {
             let cancelled = &aftermath.cancelled;
             let limit = aftermath.wait;
             let events = session.report.as_ref();
-            match wait::container(engine, watcher, events, cancelled, (&target, &c.id), Need::Healthy, limit).await {
+            match wait::container(
+                engine,
+                watcher,
+                events,
+                cancelled,
+                (&target, &c.id),
+                Need::Healthy,
+                limit,
+            )
+            .await
+            {
                 Ok(()) => return Ok(None),
                 Err(Unmet::Broken(how)) => how,
                 Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
@@ -208,16 +276,20 @@ async fn unwell_service(
                 Err(Unmet::Cancelled) => return Ok(None),
             }
         }
-        Ok(c) if c.state == RunState::Running && c.health == Health::Unhealthy => "is unhealthy".to_owned(),
-        Ok(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
-        Ok(c) if c.state == RunState::Exited && service.spec.restart != "no" => "ended right after its start".to_owned(),
+        Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => {
+            "is unhealthy".to_owned()
+        }
+        Some(c) if c.state == RunState::Restarting => "restarts over and over".to_owned(),
+        Some(c) if c.state == RunState::Exited && service.spec.restart != "no" => {
+            "ended right after its start".to_owned()
+        }
         _ => return Ok(None),
     };
     Ok(Some(Failure {
+        target,
         message: format!("the container `{}` {how}", service.name),
         hint: Some(format!("see more with `summoner logs {}`", service.minion)),
         log: wait::log_tail(engine, &service.name).await,
-        target,
         code: None,
     }))
 }
@@ -228,15 +300,23 @@ struct Aftermath<'a> {
     desired: &'a Desired,
     scope: Option<&'a BTreeSet<String>>,
     wait: Duration,
+    /// What was seen a moment ago, where nothing was done since.
+    fresh: Option<&'a [Container]>,
     cancelled: watch::Receiver<bool>,
 }
 
 /// Failures with their logs, and what was left out because of them.
 pub(super) fn tell(session: &Session, outcome: &Outcome) {
     let report = &session.report;
-    outcome.failures.iter().for_each(|failure| tell_failure(session, failure));
+    outcome
+        .failures
+        .iter()
+        .for_each(|failure| tell_failure(session, failure));
     if !outcome.skipped.is_empty() && !outcome.interrupted {
-        report.note(&format!("not begun, since something before them failed: {}", outcome.skipped.join(", ")));
+        report.note(&format!(
+            "not begun, since something before them failed: {}",
+            outcome.skipped.join(", ")
+        ));
     }
     if outcome.interrupted {
         report.fail("interrupted; what was begun is in a state that the next run finishes\n  hint: `summoner up` goes on from here");
@@ -249,10 +329,17 @@ fn tell_failure(session: &Session, failure: &Failure) {
         text.push_str("\n  | ");
         text.push_str(line);
     }
-    session.report.fail(&with_hint(&text, failure.hint.as_deref()));
+    session
+        .report
+        .fail(&with_hint(&text, failure.hint.as_deref()));
 }
 
-fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendered], scope: Option<&BTreeSet<String>>) {
+fn addresses(
+    session: &Session,
+    plan: &Plan,
+    rendered: &[crate::project::Rendered],
+    scope: Option<&BTreeSet<String>>,
+) {
     if plan.is_empty() {
         return;
     }
@@ -262,12 +349,21 @@ fn addresses(session: &Session, plan: &Plan, rendered: &[crate::project::Rendere
         .filter(|o| o.action == Action::Create)
         .map(|o| o.minion.as_str())
         .collect();
-    for minion in rendered.iter().filter(|r| scope.is_none_or(|s| s.contains(&r.instance))) {
+    for minion in rendered
+        .iter()
+        .filter(|r| scope.is_none_or(|s| s.contains(&r.instance)))
+    {
         if let Some(url) = &minion.url {
             session.report.line(&format!("{}  {url}", minion.instance));
         }
-        if let Some(notes) = minion.notes.as_ref().filter(|_| created.contains(minion.instance.as_str())) {
-            session.report.note(&format!("{}: {}", minion.instance, notes.trim()));
+        if let Some(notes) = minion
+            .notes
+            .as_ref()
+            .filter(|_| created.contains(minion.instance.as_str()))
+        {
+            session
+                .report
+                .note(&format!("{}: {}", minion.instance, notes.trim()));
         }
     }
 }

@@ -11,12 +11,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::commands::Session;
 use crate::engine::docker::Docker;
 use crate::engine::{Engine, EngineInfo};
-use crate::plan::observed::{FolderState, Generation, Observed};
 use crate::plan::desired::Routes;
+use crate::plan::observed::{FolderState, Generation, Observed};
 use crate::project::{Project, Wanted, observe};
-use crate::proxy::{control, nginx};
 use crate::proxy::generation::Generations;
 use crate::proxy::internal_ca::CertStore;
+use crate::proxy::{control, nginx};
 
 /// A project, its engine, and both sides of a plan.
 pub(super) struct World {
@@ -45,10 +45,16 @@ pub(super) async fn engine() -> Result<(Arc<dyn Engine>, EngineInfo)> {
 
 /// Looks at everything.
 pub(super) async fn look(session: &Session, mut project: Project) -> Result<World> {
-    let (engine, info) = engine().await?;
+    let engine = Docker::connect()?;
     let environment = &project.environment;
-    let mut observed =
-        observe::engine_side(engine.as_ref(), &environment.project, &environment.root).await?;
+    let (info, observed) = tokio::join!(
+        engine.info(),
+        observe::engine_side(&engine, &environment.project, &environment.root),
+    );
+    // That an engine is absent or too old says more than what could not be seen because of it.
+    let info = info?;
+    let mut observed = observed?;
+    let engine: Arc<dyn Engine> = Arc::new(engine);
     project.adopt(&observed.containers);
     let filled = |path: &std::path::Path| observe::folder(path) == Some(FolderState::Filled);
     let mut wanted = project.render(&observed.containers, &filled)?;
@@ -61,11 +67,22 @@ pub(super) async fn look(session: &Session, mut project: Project) -> Result<Worl
             .chain(wanted.rendered.iter().flat_map(|r| r.secrets.values()))
             .map(|s| s.expose().to_owned()),
     );
-    observe::disk_side(&mut observed, &wanted.desired, &project.state, &project.paths);
+    observe::disk_side(
+        &mut observed,
+        &wanted.desired,
+        &project.state,
+        &project.paths,
+    );
     if let Some(routes) = &mut wanted.desired.routes {
         proxy_side(&mut observed, routes, &project).await?;
     }
-    Ok(World { project, engine, info, wanted, observed })
+    Ok(World {
+        project,
+        engine,
+        info,
+        wanted,
+        observed,
+    })
 }
 
 /// Adds the proxy's generation and the certificates that are due.
@@ -83,26 +100,39 @@ async fn proxy_side(observed: &mut Observed, routes: &mut Routes, project: &Proj
     for (site, hosts) in &routes.certificates {
         let cause = match (&routes.own, &observed.authority) {
             (Some((certificate, _)), _) => {
-                let installed = project.paths.certs().join(site).join("current/fullchain.pem");
-                let same = fs::read(certificate).is_ok_and(|c| fs::read(installed).is_ok_and(|i| i == c));
+                let installed = project
+                    .paths
+                    .certs()
+                    .join(site)
+                    .join("current/fullchain.pem");
+                let same =
+                    fs::read(certificate).is_ok_and(|c| fs::read(installed).is_ok_and(|i| i == c));
                 (!same).then(|| format!("from `{}`", certificate.display()))
             }
             (None, Some(_)) => Some("new CA".to_owned()),
             (None, None) => store.needs(site, hosts, now).map(|c| c.to_string()),
         };
-        observed.certificates.extend(cause.map(|c| (site.clone(), c)));
+        observed
+            .certificates
+            .extend(cause.map(|c| (site.clone(), c)));
     }
     // With new certificates to come the generation is another in any case.
     if observed.certificates.is_empty() {
         let note = routes::versions(&project.paths, routes);
-        routes.files.insert(routes::CERTIFICATE_VERSIONS.to_owned(), note);
+        routes
+            .files
+            .insert(routes::CERTIFICATE_VERSIONS.to_owned(), note);
         routes.hash = nginx::content_hash(&routes.files);
     }
     Ok(())
 }
 
 /// The instances named on the command line as a scope; a name that is not there is an error.
-pub(super) fn scope(project: &Project, observed: Option<&Observed>, names: &[String]) -> Result<Option<BTreeSet<String>>> {
+pub(super) fn scope(
+    project: &Project,
+    observed: Option<&Observed>,
+    names: &[String],
+) -> Result<Option<BTreeSet<String>>> {
     if names.is_empty() {
         return Ok(None);
     }
@@ -111,8 +141,16 @@ pub(super) fn scope(project: &Project, observed: Option<&Observed>, names: &[Str
         .instances
         .iter()
         .map(|i| i.name.as_str())
-        .chain(observed.into_iter().flat_map(|o| o.built.iter().map(String::as_str)))
-        .chain(observed.into_iter().flat_map(|o| o.state.minions.keys().map(String::as_str)))
+        .chain(
+            observed
+                .into_iter()
+                .flat_map(|o| o.built.iter().map(String::as_str)),
+        )
+        .chain(
+            observed
+                .into_iter()
+                .flat_map(|o| o.state.minions.keys().map(String::as_str)),
+        )
         .collect();
     for name in names {
         if !known.contains(name.as_str()) {
@@ -131,10 +169,16 @@ pub(crate) struct UnknownMinion {
 }
 
 /// The error for an unknown name, with what was probably meant.
-pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> UnknownMinion {
+pub(super) fn unknown<'a>(
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> UnknownMinion {
     let hint = match crate::problem::nearest(name, known.clone()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
     };
-    UnknownMinion { name: name.to_owned(), hint }
+    UnknownMinion {
+        name: name.to_owned(),
+        hint,
+    }
 }

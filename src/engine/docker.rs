@@ -197,9 +197,13 @@ impl Docker {
 impl Engine for Docker {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
         let subject = Subject::new("ask", "the engine about itself", "");
-        let version = self.call(&subject, self.client.version()).await?;
-        let info = self.call(&subject, self.client.info()).await?;
+        let (version, info) = futures_util::try_join!(
+            self.call(&subject, self.client.version()),
+            self.call(&subject, self.client.info()),
+        )?;
         let info = observe::info(version, info);
+        // Whoever creates a container asks for it again; that it is set already is no failure.
+        let _ = self.api.set(info.api);
         if info.api < MINIMUM_API {
             return Err(EngineError::TooOld {
                 api: format!("{}.{}", info.api.0, info.api.1),

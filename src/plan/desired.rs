@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::compose::{self, Condition, Source};
-use crate::engine::{
-    ContainerSpec, EndpointSpec, HealthcheckSpec, MountKind, MountSpec, PortSpec,
-};
+use crate::engine::{ContainerSpec, EndpointSpec, HealthcheckSpec, MountKind, MountSpec, PortSpec};
 use crate::minion::Manifest;
 use crate::plan::hash::{Hasher, canonical};
 use crate::proxy::nginx::Files;
@@ -144,7 +142,11 @@ impl Desired {
     /// The service of a target.
     #[must_use]
     pub fn service(&self, minion: &str, service: &str) -> Option<&Service> {
-        self.groups.iter().find(|g| g.name == minion)?.services.get(service)
+        self.groups
+            .iter()
+            .find(|g| g.name == minion)?
+            .services
+            .get(service)
     }
 }
 
@@ -193,13 +195,16 @@ pub fn services(project: &compose::Project, context: &Context<'_>) -> BTreeMap<S
             ] {
                 spec.labels.insert(key.to_owned(), value);
             }
-            let overlap = context.manifest.is_some_and(|m| {
-                m.expose.iter().any(|e| e.service == *name && e.overlap)
-            });
+            let overlap = context
+                .manifest
+                .is_some_and(|m| m.expose.iter().any(|e| e.service == *name && e.overlap));
             let service = Service {
                 minion: context.minion.to_owned(),
                 service: name.clone(),
-                name: service.container_name.clone().unwrap_or_else(|| format!("{compose_project}-{name}-1")),
+                name: service
+                    .container_name
+                    .clone()
+                    .unwrap_or_else(|| format!("{compose_project}-{name}-1")),
                 spec,
                 hash,
                 canonical,
@@ -221,7 +226,11 @@ fn condition_name(condition: Condition) -> &'static str {
 
 /// Name of a network of a Compose project, as Compose gives it.
 #[must_use]
-pub fn network_name(compose_project: &str, key: &str, network: Option<&compose::Network>) -> String {
+pub fn network_name(
+    compose_project: &str,
+    key: &str,
+    network: Option<&compose::Network>,
+) -> String {
     network
         .and_then(|n| n.name.clone())
         .unwrap_or_else(|| format!("{compose_project}_{key}"))
@@ -235,7 +244,11 @@ fn spec(
 ) -> ContainerSpec {
     let mut networks: BTreeMap<String, EndpointSpec> = BTreeMap::new();
     let default = BTreeMap::from([("default".to_owned(), Vec::new())]);
-    let asked = if service.networks.is_empty() { &default } else { &service.networks };
+    let asked = if service.networks.is_empty() {
+        &default
+    } else {
+        &service.networks
+    };
     for (key, aliases) in asked {
         let full = network_name(compose_project, key, project.networks.get(key));
         let mut aliases = aliases.clone();
@@ -245,7 +258,11 @@ fn spec(
             aliases.push(name.to_owned());
         }
         aliases.sort();
-        let links = if own { Vec::new() } else { service.external_links.clone() };
+        let links = if own {
+            Vec::new()
+        } else {
+            service.external_links.clone()
+        };
         networks.insert(full, EndpointSpec { aliases, links });
     }
     let mounts = service
@@ -263,7 +280,12 @@ fn spec(
                         .unwrap_or_else(|| format!("{compose_project}_{key}")),
                 ),
             };
-            MountSpec { kind, source, target: m.target.clone(), read_only: m.read_only }
+            MountSpec {
+                kind,
+                source,
+                target: m.target.clone(),
+                read_only: m.read_only,
+            }
         })
         .collect();
     let logging = service.logging.clone().unwrap_or_default();

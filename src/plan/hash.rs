@@ -27,8 +27,12 @@ pub struct Hasher<'a> {
 #[must_use]
 pub fn canonical(spec: &ContainerSpec, hasher: &Hasher<'_>) -> (Value, String) {
     let mut value = serde_json::to_value(spec).expect("a container spec is plain data");
-    let mut secrets: Vec<&str> =
-        hasher.secrets.iter().map(|s| s.expose()).filter(|s| !s.is_empty()).collect();
+    let mut secrets: Vec<&str> = hasher
+        .secrets
+        .iter()
+        .map(|s| s.expose())
+        .filter(|s| !s.is_empty())
+        .collect();
     // The longest first: a secret may be part of another.
     secrets.sort_by_key(|s| std::cmp::Reverse(s.len()));
     hide(&mut value, &secrets, hasher);
@@ -45,10 +49,12 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        let _ = write!(text, "{b:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
+            let _ = write!(text, "{b:02x}");
+            text
+        })
 }
 
 fn hide(value: &mut Value, secrets: &[&str], hasher: &Hasher<'_>) {
@@ -123,14 +129,23 @@ pub fn differences(old: &Value, new: &Value) -> String {
             _ => causes.push(name),
         }
     }
-    if causes.is_empty() { "definition changed".to_owned() } else { causes.join("; ") }
+    if causes.is_empty() {
+        "definition changed".to_owned()
+    } else {
+        causes.join("; ")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hash_of(spec: &ContainerSpec, key: &str, secrets: &[Secret], file: &[u8]) -> (Value, String) {
+    fn hash_of(
+        spec: &ContainerSpec,
+        key: &str,
+        secrets: &[Secret],
+        file: &[u8],
+    ) -> (Value, String) {
         let files = BTreeMap::from([("nginx.conf".to_owned(), file.to_vec())]);
         canonical(
             spec,
@@ -146,10 +161,12 @@ mod tests {
     #[test]
     fn secrets_change_the_hash_but_are_not_in_what_it_is_made_of() {
         let mut spec = ContainerSpec::default();
-        spec.environment.insert("URL".into(), "postgres://u:hunter2@db".into());
+        spec.environment
+            .insert("URL".into(), "postgres://u:hunter2@db".into());
         let (value, one) = hash_of(&spec, "k", &[Secret::new("hunter2")], b"");
         assert!(!value.to_string().contains("hunter2"));
-        spec.environment.insert("URL".into(), "postgres://u:hunter3@db".into());
+        spec.environment
+            .insert("URL".into(), "postgres://u:hunter3@db".into());
         let (_, two) = hash_of(&spec, "k", &[Secret::new("hunter3")], b"");
         assert_ne!(one, two);
     }
@@ -172,7 +189,8 @@ mod tests {
     #[test]
     fn differences_name_keys_and_never_values_of_maps() {
         let old = serde_json::json!({"image": "a:1", "environment": {"A": "x", "C": "1"}, "memory": null});
-        let new = serde_json::json!({"image": "a:2", "environment": {"A": "y", "B": "z"}, "memory": 5});
+        let new =
+            serde_json::json!({"image": "a:2", "environment": {"A": "y", "B": "z"}, "memory": 5});
         assert_eq!(
             differences(&old, &new),
             "image a:1 -> a:2; environment A, B, C; memory none -> 5"

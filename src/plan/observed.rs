@@ -66,6 +66,8 @@ impl Observed {
     /// The image of a reference.
     #[must_use]
     pub fn image(&self, reference: &str) -> Option<&Image> {
-        self.images.iter().find(|i| i.tags.iter().any(|t| t == reference))
+        self.images
+            .iter()
+            .find(|i| i.tags.iter().any(|t| t == reference))
     }
 }

@@ -30,7 +30,11 @@ struct Cast<'a> {
 }
 
 fn cast<'a>(service: &Service, observed: &'a Observed) -> Cast<'a> {
-    let mut cast = Cast { current: None, previous: None, leftover: Vec::new() };
+    let mut cast = Cast {
+        current: None,
+        previous: None,
+        leftover: Vec::new(),
+    };
     let next = format!("{}{NEXT}", service.name);
     let previous = format!("{}{PREVIOUS}", service.name);
     let ours = observed.containers.iter().filter(|c| {
@@ -71,20 +75,29 @@ pub(super) fn plan_group(
 ) {
     for service in start_order(group) {
         if let Some(owner) = observed.foreign.get(&service.name) {
-            refusals.push(Refusal::Foreign { name: service.name.clone(), owner: owner.clone() });
+            refusals.push(Refusal::Foreign {
+                name: service.name.clone(),
+                owner: owner.clone(),
+            });
             continue;
         }
         plan_service(group, service, observed, builder, images);
     }
     // Services that the template does not have any more.
     for container in &observed.containers {
-        let (Some(minion), Some(service)) =
-            (container.labels.get(labels::MINION), container.labels.get(labels::SERVICE))
-        else {
+        let (Some(minion), Some(service)) = (
+            container.labels.get(labels::MINION),
+            container.labels.get(labels::SERVICE),
+        ) else {
             continue;
         };
         if *minion == group.name && !group.services.contains_key(service) {
-            let mut op = remove(group, service, container, "no such service in the template any more");
+            let mut op = remove(
+                group,
+                service,
+                container,
+                "no such service in the template any more",
+            );
             op.data = Some("kept".to_owned());
             builder.add(format!("remove:{}", container.id), op, Vec::new());
         }
@@ -95,7 +108,10 @@ fn remove(group: &Group, service: &str, container: &Container, cause: &str) -> O
     operation(
         format!("{}/{service}", group.name),
         &group.name,
-        Action::Remove { id: container.id.clone(), grace: container.stop_timeout.unwrap_or(10) },
+        Action::Remove {
+            id: container.id.clone(),
+            grace: container.stop_timeout.unwrap_or(10),
+        },
         cause,
     )
 }
@@ -116,31 +132,48 @@ fn plan_service(
     let decided = match (cast.current, cast.previous) {
         (None, None) => Some((Action::Create, creation(service, observed), None)),
         (Some(current), Some(previous)) if fits(current) => Some((
-            Action::Finish { id: current.id.clone(), previous: previous.id.clone() },
+            Action::Finish {
+                id: current.id.clone(),
+                previous: previous.id.clone(),
+            },
             "a replacement was cut off".to_owned(),
             None,
         )),
         (None, Some(previous)) if fits(previous) => Some((
-            Action::Restore { id: previous.id.clone() },
+            Action::Restore {
+                id: previous.id.clone(),
+            },
             "a replacement was cut off".to_owned(),
             None,
         )),
         (current, previous) => {
             let old = previous.or(current).expect("one of them is there");
-            mismatch(service, old, observed).or_else(|| current.and(previous).map(|_| "a replacement was cut off".to_owned())).map(|cause| {
-                let discard = match (current, previous) {
-                    (Some(failed), Some(_)) => vec![failed.id.clone()],
-                    _ => Vec::new(),
-                };
-                // What a run that was cut off has stopped shall run again if this replacement fails.
-                let cut_off = previous.is_some() || !cast.leftover.is_empty();
-                (replace(service, old, cut_off, discard), cause, Some(interruption(service)))
-            })
+            mismatch(service, old, observed)
+                .or_else(|| {
+                    current
+                        .and(previous)
+                        .map(|_| "a replacement was cut off".to_owned())
+                })
+                .map(|cause| {
+                    let discard = match (current, previous) {
+                        (Some(failed), Some(_)) => vec![failed.id.clone()],
+                        _ => Vec::new(),
+                    };
+                    // What a run that was cut off has stopped shall run again if this replacement fails.
+                    let cut_off = previous.is_some() || !cast.leftover.is_empty();
+                    (
+                        replace(service, old, cut_off, discard),
+                        cause,
+                        Some(interruption(service)),
+                    )
+                })
         }
     };
 
     let Some((action, cause, interruption)) = decided else {
-        let current = cast.current.expect("nothing to decide means that it is there");
+        let current = cast
+            .current
+            .expect("nothing to decide means that it is there");
         for container in leftover {
             builder.add(
                 format!("remove:{}", container.id),
@@ -152,7 +185,8 @@ fn plan_service(
         return;
     };
     // A replacement makes its own `.next`; one that is there belongs to a run that is no more.
-    leftover.retain(|c| !matches!(&action, Action::Replace { discard, .. } if discard.contains(&c.id)));
+    leftover
+        .retain(|c| !matches!(&action, Action::Replace { discard, .. } if discard.contains(&c.id)));
     let mut after = after;
     for container in leftover {
         let remove_key = format!("remove:{}", container.id);
@@ -176,10 +210,19 @@ fn plan_service(
 
 /// What has to be there before a service starts.
 fn prerequisites(group: &Group, service: &Service) -> Vec<(String, Condition)> {
-    let mut after: Vec<(String, Condition)> =
-        service.spec.networks.keys().map(|n| done(format!("network:{n}"))).collect();
+    let mut after: Vec<(String, Condition)> = service
+        .spec
+        .networks
+        .keys()
+        .map(|n| done(format!("network:{n}")))
+        .collect();
     after.push(done(format!("pull:{}", service.spec.image)));
-    after.extend(group.folders.iter().map(|f| done(format!("folder:{}", f.path.display()))));
+    after.extend(
+        group
+            .folders
+            .iter()
+            .map(|f| done(format!("folder:{}", f.path.display()))),
+    );
     after.push(done(format!("files:{}", group.name)));
     if group.name == super::desired::PROXY {
         after.push(done("routes"));
@@ -196,7 +239,10 @@ fn prerequisites(group: &Group, service: &Service) -> Vec<(String, Condition)> {
 /// Why a container is not what is asked for; `None` when it is.
 fn mismatch(service: &Service, container: &Container, observed: &Observed) -> Option<String> {
     if container.labels.get(labels::HASH) != Some(&service.hash) {
-        let before = observed.applied.get(&service.minion).and_then(|a| a.get(&service.service));
+        let before = observed
+            .applied
+            .get(&service.minion)
+            .and_then(|a| a.get(&service.service));
         return Some(match before {
             Some(before) => hash::differences(before, &service.canonical),
             None if container.image != service.spec.image => {
@@ -207,9 +253,10 @@ fn mismatch(service: &Service, container: &Container, observed: &Observed) -> Op
     }
     // The engine can change a limit, but not take one away.
     let spec = &service.spec;
-    for (limit, wanted, given) in
-        [("memory", spec.memory, container.memory), ("cpus", spec.nano_cpus, container.nano_cpus)]
-    {
+    for (limit, wanted, given) in [
+        ("memory", spec.memory, container.memory),
+        ("cpus", spec.nano_cpus, container.nano_cpus),
+    ] {
         if wanted.is_none() && given != 0 {
             return Some(format!("{limit} limited by hand"));
         }
@@ -221,7 +268,10 @@ fn mismatch(service: &Service, container: &Container, observed: &Observed) -> Op
                 .iter()
                 .any(|i| i.id == container.image_id && i.labels.contains_key(labels::STAND_IN));
             Some(if stand_in {
-                format!("the stand-in of {} gives way to the real image", service.spec.image)
+                format!(
+                    "the stand-in of {} gives way to the real image",
+                    service.spec.image
+                )
             } else {
                 format!("another build of {} is there", service.spec.image)
             })
@@ -267,14 +317,24 @@ fn drift(
     builder: &mut Builder,
 ) {
     let add = |builder: &mut Builder, key: &str, action: Action, cause: String, after| {
-        builder.add(key, operation(service.target(), &group.name, action, cause), after);
+        builder.add(
+            key,
+            operation(service.target(), &group.name, action, cause),
+            after,
+        );
     };
     let mut chain: Vec<(String, Condition)> = Vec::new();
     let id = &current.id;
     if current.name != service.name {
         let own = format!("rename:{id}");
         let cause = format!("named {} by hand", current.name);
-        add(builder, &own, Action::Rename { id: id.clone() }, cause, chain.clone());
+        add(
+            builder,
+            &own,
+            Action::Rename { id: id.clone() },
+            cause,
+            chain.clone(),
+        );
         chain.push(done(own));
     }
     let mut limits = Vec::new();
@@ -290,7 +350,13 @@ fn drift(
     if !limits.is_empty() {
         let own = format!("update:{id}");
         let cause = format!("{} changed by hand", limits.join(", "));
-        add(builder, &own, Action::Update { id: id.clone() }, cause, chain.clone());
+        add(
+            builder,
+            &own,
+            Action::Update { id: id.clone() },
+            cause,
+            chain.clone(),
+        );
         chain.push(done(own));
     }
     for (network, endpoint) in &service.spec.networks {
@@ -308,7 +374,11 @@ fn drift(
                 endpoint: endpoint.clone(),
                 stale,
             };
-            let cause = if stale { "its network was removed by hand" } else { "taken out of the network by hand" };
+            let cause = if stale {
+                "its network was removed by hand"
+            } else {
+                "taken out of the network by hand"
+            };
             let mut after = chain.clone();
             after.push(done(format!("network:{network}")));
             add(builder, &own, action, cause.to_owned(), after);
@@ -340,7 +410,11 @@ pub fn start_order(group: &Group) -> Vec<&Service> {
     while !left.is_empty() {
         let ready = left
             .iter()
-            .position(|s| s.depends_on.keys().all(|d| !left.iter().any(|l| l.service == *d)))
+            .position(|s| {
+                s.depends_on
+                    .keys()
+                    .all(|d| !left.iter().any(|l| l.service == *d))
+            })
             .unwrap_or(0);
         order.push(left.remove(ready));
     }
@@ -373,7 +447,9 @@ pub(super) fn stop_order<'a>(containers: &[&'a Container]) -> Vec<&'a Container>
             .iter()
             .position(|c| {
                 let own = service(c);
-                !left.iter().any(|o| o.id != c.id && service(o) != own && depends_on(o).contains(&own))
+                !left
+                    .iter()
+                    .any(|o| o.id != c.id && service(o) != own && depends_on(o).contains(&own))
             })
             .unwrap_or(0);
         order.push(left.remove(ready));

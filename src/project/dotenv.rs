@@ -8,7 +8,10 @@ use crate::secret::Secret;
 /// The text of a `.env`, a line a variable, quoted so that Compose gives back the very value.
 #[must_use]
 pub fn write(variables: &BTreeMap<String, Secret>) -> String {
-    variables.iter().map(|(name, value)| format!("{name}={}\n", quote(value.expose()))).collect()
+    variables
+        .iter()
+        .map(|(name, value)| format!("{name}={}\n", quote(value.expose())))
+        .collect()
 }
 
 fn quote(value: &str) -> String {
@@ -70,9 +73,24 @@ mod tests {
     fn every_value_survives() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
-        let nasty = ["plain", "", "with space", "a'b", "$x ${y}", "\"q\"", "a\\b", "two\nlines", "#no", "a=b", "ü"];
-        let variables: BTreeMap<String, Secret> =
-            nasty.iter().enumerate().map(|(i, v)| (format!("V{i}"), Secret::new(*v))).collect();
+        let nasty = [
+            "plain",
+            "",
+            "with space",
+            "a'b",
+            "$x ${y}",
+            "\"q\"",
+            "a\\b",
+            "two\nlines",
+            "#no",
+            "a=b",
+            "ü",
+        ];
+        let variables: BTreeMap<String, Secret> = nasty
+            .iter()
+            .enumerate()
+            .map(|(i, v)| (format!("V{i}"), Secret::new(*v)))
+            .collect();
         std::fs::write(&path, write(&variables)).unwrap();
         let back = read(&path);
         for (i, value) in nasty.iter().enumerate() {

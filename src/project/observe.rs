@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::ready;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::engine::{Container, ContainerSummary, Engine, EngineError};
@@ -53,11 +54,18 @@ pub async fn engine_side(
             }
         })
         .buffer_unordered(PARALLEL_LOOKS)
-        .try_filter_map(async |c| Ok(c))
+        .try_filter_map(|c| ready(Ok(c)))
         .try_collect()
         .await?;
     inspected.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Observed { containers: inspected, foreign, helpers, networks, images, ..Observed::default() })
+    Ok(Observed {
+        containers: inspected,
+        foreign,
+        helpers,
+        networks,
+        images,
+        ..Observed::default()
+    })
 }
 
 /// Who owns a container, when it is not us.
@@ -99,17 +107,25 @@ pub fn folder(path: &Path) -> Option<FolderState> {
 pub fn disk_side(observed: &mut Observed, desired: &Desired, state: &State, paths: &Paths) {
     observed.state = state.clone();
     observed.routes = routes(&fs::read_to_string("/proc/net/route").unwrap_or_default());
-    let remembered = state.minions.values().flat_map(|r| r.folders.iter().cloned());
+    let remembered = state
+        .minions
+        .values()
+        .flat_map(|r| r.folders.iter().cloned());
     let folders: BTreeSet<PathBuf> = desired
         .groups
         .iter()
         .flat_map(|g| g.folders.iter().map(|f| f.path.clone()))
         .chain(remembered)
         .collect();
-    observed.folders = folders.into_iter().filter_map(|p| folder(&p).map(|s| (p, s))).collect();
+    observed.folders = folders
+        .into_iter()
+        .filter_map(|p| folder(&p).map(|s| (p, s)))
+        .collect();
     if let Ok(entries) = fs::read_dir(paths.dir.join("build")) {
-        observed.built =
-            entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect();
+        observed.built = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect();
     }
     for instance in &observed.built {
         let applied = fs::read_to_string(paths.build(instance).join("applied.json"))

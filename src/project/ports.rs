@@ -13,8 +13,14 @@ use crate::plan::desired::{PROXY, labels};
 pub fn holder(port: u16, containers: &[ContainerSummary], project: &str) -> Option<String> {
     let container = containers.iter().find(|c| c.ports.contains(&port));
     if let Some(container) = container {
-        let ours = container.labels.get(labels::PROJECT).is_some_and(|p| p == project)
-            && container.labels.get(labels::MINION).is_some_and(|m| m == PROXY);
+        let ours = container
+            .labels
+            .get(labels::PROJECT)
+            .is_some_and(|p| p == project)
+            && container
+                .labels
+                .get(labels::MINION)
+                .is_some_and(|m| m == PROXY);
         return (!ours).then(|| format!("the container `{}`", container.name));
     }
     match TcpListener::bind(("0.0.0.0", port)) {
@@ -36,13 +42,25 @@ fn process(port: u16) -> Option<String> {
         .collect();
     let processes = fs::read_dir("/proc").ok()?.flatten();
     for entry in processes {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        let Ok(files) = fs::read_dir(entry.path().join("fd")) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(files) = fs::read_dir(entry.path().join("fd")) else {
+            continue;
+        };
         let holds = files.flatten().any(|file| {
             fs::read_link(file.path())
                 .ok()
                 .and_then(|link| link.to_str().map(str::to_owned))
-                .and_then(|link| link.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned))
+                .and_then(|link| {
+                    link.strip_prefix("socket:[")?
+                        .strip_suffix(']')
+                        .map(str::to_owned)
+                })
                 .is_some_and(|inode| inodes.contains(&inode))
         });
         if holds {
@@ -76,7 +94,10 @@ mod tests {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let holder = holder(port, &[], "acme").unwrap();
-        assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
+        assert!(
+            holder.contains(&format!("pid {}", std::process::id())),
+            "{holder}"
+        );
         drop(listener);
         assert_eq!(super::holder(port, &[], "acme"), None);
     }

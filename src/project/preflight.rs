@@ -40,17 +40,40 @@ pub struct Finding {
 
 impl Finding {
     fn ok(check: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { check: check.into(), level: Level::Ok, message: message.into(), mend: None, code: 0 }
+        Self {
+            check: check.into(),
+            level: Level::Ok,
+            message: message.into(),
+            mend: None,
+            code: 0,
+        }
     }
 
-    fn bad(level: Level, check: impl Into<String>, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { check: check.into(), level, message: message.into(), mend: Some(mend.into()), code: 1 }
+    fn bad(
+        level: Level,
+        check: impl Into<String>,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            check: check.into(),
+            level,
+            message: message.into(),
+            mend: Some(mend.into()),
+            code: 1,
+        }
     }
 
     /// No engine answers.
     #[must_use]
     pub fn absent(message: &str, hint: Option<String>) -> Self {
-        Self::bad(Level::Error, "engine", message, hint.unwrap_or_else(|| "docker version".to_owned())).code(13)
+        Self::bad(
+            Level::Error,
+            "engine",
+            message,
+            hint.unwrap_or_else(|| "docker version".to_owned()),
+        )
+        .code(13)
     }
 
     fn code(mut self, code: u8) -> Self {
@@ -63,10 +86,19 @@ impl Finding {
 #[must_use]
 pub fn engine(info: &EngineInfo) -> Vec<Finding> {
     let (major, minor) = info.api;
-    let mut findings =
-        vec![Finding::ok("engine", format!("Docker Engine {}, API {major}.{minor}", info.version))];
-    let has = |name: &str| info.security.iter().any(|s| s.split(',').any(|p| p == format!("name={name}")));
-    for (name, what) in [("rootless", "a rootless engine"), ("userns", "an engine with userns-remap")] {
+    let mut findings = vec![Finding::ok(
+        "engine",
+        format!("Docker Engine {}, API {major}.{minor}", info.version),
+    )];
+    let has = |name: &str| {
+        info.security
+            .iter()
+            .any(|s| s.split(',').any(|p| p == format!("name={name}")))
+    };
+    for (name, what) in [
+        ("rootless", "a rootless engine"),
+        ("userns", "an engine with userns-remap"),
+    ] {
         if has(name) {
             findings.push(Finding::bad(
                 Level::Error,
@@ -99,22 +131,28 @@ pub fn engine(info: &EngineInfo) -> Vec<Finding> {
 #[must_use]
 pub fn port_findings(project: &Project, containers: &[ContainerSummary]) -> Vec<Finding> {
     let proxy = &project.environment.proxy;
-    [("http_port", proxy.http_port), ("https_port", proxy.https_port)]
-        .into_iter()
-        .map(|(key, port)| {
-            let check = format!("port {port}");
-            match ports::holder(port, containers, &project.environment.project) {
-                None => Finding::ok(check, "free, or our own proxy's"),
-                Some(holder) => Finding::bad(
-                    Level::Error,
-                    check,
-                    format!("port {port} is taken by {holder}"),
-                    format!("stop it, or choose another port in config.yml: `proxy: {{{key}: {}}}`", port.saturating_add(8000)),
-                )
-                .code(14),
-            }
-        })
-        .collect()
+    [
+        ("http_port", proxy.http_port),
+        ("https_port", proxy.https_port),
+    ]
+    .into_iter()
+    .map(|(key, port)| {
+        let check = format!("port {port}");
+        match ports::holder(port, containers, &project.environment.project) {
+            None => Finding::ok(check, "free, or our own proxy's"),
+            Some(holder) => Finding::bad(
+                Level::Error,
+                check,
+                format!("port {port} is taken by {holder}"),
+                format!(
+                    "stop it, or choose another port in config.yml: `proxy: {{{key}: {}}}`",
+                    port.saturating_add(8000)
+                ),
+            )
+            .code(14),
+        }
+    })
+    .collect()
 }
 
 /// Memory, disk and kernel settings against what the minions require. `new` names the instances
@@ -132,8 +170,16 @@ pub fn requirements(project: &Project, memory: u64, new: &dyn Fn(&str) -> bool) 
                 findings.push(Finding::bad(
                     Level::Error,
                     "memory",
-                    format!("`{}` needs {}, the machine has {}", instance.name, size(requires.memory), size(memory)),
-                    format!("take `{}` out of config.yml, or use a larger machine", instance.name),
+                    format!(
+                        "`{}` needs {}, the machine has {}",
+                        instance.name,
+                        size(requires.memory),
+                        size(memory)
+                    ),
+                    format!(
+                        "take `{}` out of config.yml, or use a larger machine",
+                        instance.name
+                    ),
                 ));
             }
         }
@@ -149,7 +195,10 @@ pub fn requirements(project: &Project, memory: u64, new: &dyn Fn(&str) -> bool) 
             "fewer minions, a larger machine, or swap: `fallocate -l 2G /swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile`",
         ));
     } else {
-        findings.push(Finding::ok("memory", format!("{} asked for, the machine has {}", size(sum), size(memory))));
+        findings.push(Finding::ok(
+            "memory",
+            format!("{} asked for, the machine has {}", size(sum), size(memory)),
+        ));
     }
     findings.push(free_space(&project.environment.vsroot, disk));
     findings
@@ -161,7 +210,12 @@ fn free_space(folder: &Path, wanted: u64) -> Finding {
         return Finding::ok("disk", format!("`{}` cannot be measured", there.display()));
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let message = format!("{} asked for, {} free below `{}`", size(wanted), size(free), there.display());
+    let message = format!(
+        "{} asked for, {} free below `{}`",
+        size(wanted),
+        size(free),
+        there.display()
+    );
     if free >= wanted {
         return Finding::ok("disk", message);
     }
@@ -174,7 +228,11 @@ fn free_space(folder: &Path, wanted: u64) -> Finding {
 }
 
 fn existing(folder: &Path) -> PathBuf {
-    folder.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/")).to_owned()
+    folder
+        .ancestors()
+        .find(|p| p.exists())
+        .unwrap_or(Path::new("/"))
+        .to_owned()
 }
 
 fn sysctl(instance: &str, name: &str, wanted: &str) -> Option<Finding> {
@@ -198,7 +256,9 @@ fn sysctl(instance: &str, name: &str, wanted: &str) -> Option<Finding> {
             Level::Error,
             check,
             format!("`{instance}` asks for `{name}` = {wanted}, it is {found}"),
-            format!("sysctl -w {name}={wanted} && echo {name}={wanted} > /etc/sysctl.d/90-summoner.conf"),
+            format!(
+                "sysctl -w {name}={wanted} && echo {name}={wanted} > /etc/sysctl.d/90-summoner.conf"
+            ),
         )
     })
 }
@@ -206,7 +266,10 @@ fn sysctl(instance: &str, name: &str, wanted: &str) -> Option<Finding> {
 /// Permissions of our own files.
 #[must_use]
 pub fn state_permissions(project: &Project) -> Vec<Finding> {
-    let mut places = vec![(project.paths.dir.clone(), 0o700), (Secrets::path(&project.paths), 0o600)];
+    let mut places = vec![
+        (project.paths.dir.clone(), 0o700),
+        (Secrets::path(&project.paths), 0o600),
+    ];
     for instance in &project.environment.instances {
         places.push((project.paths.build(&instance.name).join(".env"), 0o600));
     }
@@ -219,7 +282,10 @@ pub fn state_permissions(project: &Project) -> Vec<Finding> {
                 Finding::bad(
                     Level::Error,
                     "state",
-                    format!("`{}` has mode {found:04o}: others can read your passwords", path.display()),
+                    format!(
+                        "`{}` has mode {found:04o}: others can read your passwords",
+                        path.display()
+                    ),
                     format!("chmod {mode:o} {}", path.display()),
                 )
             })
@@ -234,7 +300,12 @@ pub fn state_permissions(project: &Project) -> Vec<Finding> {
 /// Bytes for people: `512 MiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    const UNITS: [(&str, u64); 4] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
     for (unit, factor) in UNITS {
         if bytes >= factor {
             let tenths = bytes / (factor / 10).max(1);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Names, Rendered, main_service};
+use super::{Names, Rendered, inside_name, main_service};
 use crate::compose::{Condition, Logging, Network, Project, Service, interpolate};
 use crate::config::environment::{Environment, Instance};
 use crate::minion::Minion;
@@ -47,6 +47,10 @@ pub fn enrich(
         join(service, "default", name);
         if exposed.contains(name.as_str()) {
             join(service, "edge", container);
+            let first = minion.manifest.expose.first();
+            if first.is_some_and(|e| e.service == *name) {
+                join(service, "edge", &inside_name(&instance.name));
+            }
         }
         service
             .labels

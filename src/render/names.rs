@@ -97,3 +97,11 @@ fn project_name(base: &str) -> String {
     let name: String = mapped.collect();
     name.trim_start_matches(['-', '_']).to_owned()
 }
+
+/// Name of an instance on the network it shares with the proxy. Docker asks public DNS for names that
+/// it does not know, and it knows no name of a container that is down: under a name somebody can
+/// register, requests would go to a stranger. `.internal` is reserved and never delegated.
+#[must_use]
+pub fn inside_name(instance: &str) -> String {
+    format!("{instance}.internal")
+}

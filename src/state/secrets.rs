@@ -39,14 +39,25 @@ impl Secrets {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { hash_key: Secret::generate(43), book: Book::new(), existed: false });
+                return Ok(Self {
+                    hash_key: Secret::generate(43),
+                    book: Book::new(),
+                    existed: false,
+                });
             }
             Err(error) => return Err(FileError::of("read", &path)(error).into()),
         };
-        let damaged = |reason: &str| StateError::Damaged { path: path.clone(), reason: reason.into() };
+        let damaged = |reason: &str| StateError::Damaged {
+            path: path.clone(),
+            reason: reason.into(),
+        };
         // The reason of a YAML error may quote the file: only its place is told.
         let document = yaml::Document::parse("secrets.yml", &text).map_err(|problems| {
-            let line = problems.0.first().and_then(|p| p.position).map_or(0, |p| p.line);
+            let line = problems
+                .0
+                .first()
+                .and_then(|p| p.position)
+                .map_or(0, |p| p.line);
             damaged(&format!("no YAML at line {line}"))
         })?;
         let value = document.root().to_json();
@@ -58,15 +69,27 @@ impl Secrets {
             .ok_or_else(|| damaged("no `hash_key` in it"))?;
         let mut book = Book::new();
         let empty = Map::new();
-        for (instance, values) in value.get("minions").and_then(Value::as_object).unwrap_or(&empty) {
-            let values = values.as_object().ok_or_else(|| damaged("`minions` holds no mappings"))?;
+        for (instance, values) in value
+            .get("minions")
+            .and_then(Value::as_object)
+            .unwrap_or(&empty)
+        {
+            let values = values
+                .as_object()
+                .ok_or_else(|| damaged("`minions` holds no mappings"))?;
             let entry = book.entry(instance.clone()).or_default();
             for (name, secret) in values {
-                let secret = secret.as_str().ok_or_else(|| damaged("a secret is no text"))?;
+                let secret = secret
+                    .as_str()
+                    .ok_or_else(|| damaged("a secret is no text"))?;
                 entry.insert(name.clone(), Secret::new(secret));
             }
         }
-        Ok(Self { hash_key, book, existed: true })
+        Ok(Self {
+            hash_key,
+            book,
+            existed: true,
+        })
     }
 
     /// Writes it, atomically, readable by its owner only.
@@ -75,14 +98,18 @@ impl Secrets {
             .book
             .iter()
             .map(|(instance, values)| {
-                let values: Map<String, Value> =
-                    values.iter().map(|(n, s)| (n.clone(), s.expose().into())).collect();
+                let values: Map<String, Value> = values
+                    .iter()
+                    .map(|(n, s)| (n.clone(), s.expose().into()))
+                    .collect();
                 (instance.clone(), Value::Object(values))
             })
             .collect();
         let text = format!(
             "# Passwords that summoner made. Keep a copy in a safe place: without it your data cannot be opened.\n{}",
-            yaml::to_yaml(&json!({"format": FORMAT, "hash_key": self.hash_key.expose(), "minions": minions}))
+            yaml::to_yaml(
+                &json!({"format": FORMAT, "hash_key": self.hash_key.expose(), "minions": minions})
+            )
         );
         files::write_if_changed(&Self::path(paths), text.as_bytes(), 0o600)?;
         Ok(())
@@ -101,7 +128,11 @@ mod tests {
         let mut secrets = Secrets::load(&paths).unwrap();
         assert!(!secrets.existed);
         let nasty = "0123 # no: 'yes' \"$x\"";
-        secrets.book.entry("blog".into()).or_default().insert("pw".into(), Secret::new(nasty));
+        secrets
+            .book
+            .entry("blog".into())
+            .or_default()
+            .insert("pw".into(), Secret::new(nasty));
         secrets.save(&paths).unwrap();
         let again = Secrets::load(&paths).unwrap();
         assert!(again.existed);

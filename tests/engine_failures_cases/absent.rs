@@ -6,8 +6,14 @@ use std::os::unix::net::UnixListener;
 use super::common::{fails, project, run};
 use crate::engine_support::Project;
 
-const NEEDING: [&[&str]; 6] =
-    [&["plan"], &["up", "--yes"], &["down", "--yes"], &["status"], &["restart"], &["logs"]];
+const NEEDING: [&[&str]; 6] = [
+    &["plan"],
+    &["up", "--yes"],
+    &["down", "--yes"],
+    &["status"],
+    &["restart"],
+    &["logs"],
+];
 
 /// Every verb that needs an engine fails with 13 and these words; nothing is begun.
 fn every_verb_says(project: &Project, socket: &str, words: &[&str]) {
@@ -24,20 +30,34 @@ fn every_verb_says(project: &Project, socket: &str, words: &[&str]) {
 #[test]
 fn no_socket_is_no_engine() {
     let project = project("minions: {one: {use: duo}}");
-    every_verb_says(&project, "none.sock", &["no container engine answers", "none.sock", "there is no such socket"]);
+    every_verb_says(
+        &project,
+        "none.sock",
+        &[
+            "no container engine answers",
+            "none.sock",
+            "there is no such socket",
+        ],
+    );
 }
 
 #[test]
 fn a_socket_on_which_nobody_listens_is_no_engine() {
     let project = project("minions: {one: {use: duo}}");
     drop(UnixListener::bind(project.path("dead.sock")).unwrap());
-    every_verb_says(&project, "dead.sock", &["no container engine answers", "nobody listens"]);
+    every_verb_says(
+        &project,
+        "dead.sock",
+        &["no container engine answers", "nobody listens"],
+    );
 }
 
 #[test]
 fn an_engine_elsewhere_is_no_engine() {
     let project = project("minions: {one: {use: duo}}");
-    let ran = run(project.command(&["plan"]).env("DOCKER_HOST", "tcp://127.0.0.1:1"));
+    let ran = run(project
+        .command(&["plan"])
+        .env("DOCKER_HOST", "tcp://127.0.0.1:1"));
     fails(ran, 13, &["tcp://127.0.0.1:1", "unset DOCKER_HOST"]);
 }
 
@@ -58,7 +78,8 @@ fn a_fake_engine_with_api_1_40_is_too_old() {
                         r#"{"ServerVersion":"19.03.15","NCPU":2,"MemTotal":1000000}"#
                     };
                     let length = body.len();
-                    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nApi-Version: 1.40";
+                    let head =
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nApi-Version: 1.40";
                     if write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").is_err() {
                         return;
                     }
@@ -66,7 +87,15 @@ fn a_fake_engine_with_api_1_40_is_too_old() {
             });
         }
     });
-    every_verb_says(&project, "old.sock", &["19.03.15", "API 1.40, older than 1.41", "update Docker Engine"]);
+    every_verb_says(
+        &project,
+        "old.sock",
+        &[
+            "19.03.15",
+            "API 1.40, older than 1.41",
+            "update Docker Engine",
+        ],
+    );
 }
 
 #[test]
@@ -83,10 +112,20 @@ fn what_needs_no_engine_works_without_one() {
         &["completions", "bash"],
     ];
     for arguments in verbs {
-        let ran = run(project.command(arguments).env("DOCKER_HOST", "unix:///nowhere/docker.sock")).ok();
+        let ran = run(project
+            .command(arguments)
+            .env("DOCKER_HOST", "unix:///nowhere/docker.sock"))
+        .ok();
         assert!(!ran.stdout.is_empty(), "{}", ran.arguments);
     }
-    let ran = run(project.command(&["doctor"]).env("DOCKER_HOST", "unix:///nowhere/docker.sock"));
-    ran.code(1).says("no container engine answers").says("hint:");
-    assert!(!project.path(".summoner").exists(), "reading verbs write nothing");
+    let ran = run(project
+        .command(&["doctor"])
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock"));
+    ran.code(1)
+        .says("no container engine answers")
+        .says("hint:");
+    assert!(
+        !project.path(".summoner").exists(),
+        "reading verbs write nothing"
+    );
 }

@@ -65,16 +65,27 @@ pub fn write_duo(project: &Project, name: &str, version: &str) {
 pub fn write_variant(project: &Project, name: &str, old: &str, new: &str) {
     write_duo(project, name, "1.0.0");
     assert!(COMPOSE.contains(old));
-    project.write(&format!("minions/{name}/compose.yml.j2"), &COMPOSE.replace(old, new));
+    project.write(
+        &format!("minions/{name}/compose.yml.j2"),
+        &COMPOSE.replace(old, new),
+    );
 }
 
 /// A run that had to fail: its code, these words on standard error, and what to type next.
 pub fn fails(ran: Ran, code: i32, words: &[&str]) -> Ran {
     let ran = ran.code(code);
     for word in words {
-        assert!(ran.stderr.contains(word), "`{word}` is not said\n{}", ran.all());
+        assert!(
+            ran.stderr.contains(word),
+            "`{word}` is not said\n{}",
+            ran.all()
+        );
     }
-    assert!(ran.stderr.contains("hint:"), "nothing says what to type next\n{}", ran.all());
+    assert!(
+        ran.stderr.contains("hint:"),
+        "nothing says what to type next\n{}",
+        ran.all()
+    );
     ran
 }
 
@@ -82,7 +93,11 @@ pub fn fails(ran: Ran, code: i32, words: &[&str]) -> Ran {
 pub fn run(command: &mut Command) -> Ran {
     let output: Output = command.output().unwrap();
     Ran {
-        arguments: command.get_args().map(|a| a.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "),
+        arguments: command
+            .get_args()
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect::<Vec<_>>()
+            .join(" "),
         code: output.status.code().unwrap_or(-1),
         stdout: text(&output.stdout),
         stderr: text(&output.stderr),
@@ -91,7 +106,11 @@ pub fn run(command: &mut Command) -> Ran {
 
 /// The binary in a folder of its own choice.
 pub fn summoner_in(folder: &Path, arguments: &[&str]) -> Ran {
-    run(Command::new(env!("CARGO_BIN_EXE_summoner")).arg("-C").arg(folder).args(arguments).env("NO_COLOR", "1"))
+    run(Command::new(env!("CARGO_BIN_EXE_summoner"))
+        .arg("-C")
+        .arg(folder)
+        .args(arguments)
+        .env("NO_COLOR", "1"))
 }
 
 /// All containers of the project: name, id, state, start. Equal before and after = not touched.
@@ -111,15 +130,28 @@ pub fn containers(project: &Project) -> Vec<String> {
 /// Names of all networks of the project, repeats included.
 pub fn networks(project: &Project) -> Vec<String> {
     let filter = format!("label=io.summoner.project={}", project.name);
-    let mut names: Vec<String> =
-        docker(&["network", "ls", "--filter", &filter, "--format", "{{.Name}}"]).lines().map(str::to_owned).collect();
+    let mut names: Vec<String> = docker(&[
+        "network",
+        "ls",
+        "--filter",
+        &filter,
+        "--format",
+        "{{.Name}}",
+    ])
+    .lines()
+    .map(str::to_owned)
+    .collect();
     names.sort();
     names
 }
 
 /// Names of the containers.
 pub fn names(project: &Project) -> Vec<String> {
-    project.containers().into_iter().map(|(name, _)| name).collect()
+    project
+        .containers()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Name of the container of `app` and of `db` of an instance of `duo`.
@@ -130,7 +162,9 @@ pub fn pair(project: &Project, instance: &str) -> [String; 2] {
 
 /// One line of `docker inspect`.
 pub fn inspect(container: &str, format: &str) -> String {
-    docker(&["inspect", "-f", format, container]).trim().to_owned()
+    docker(&["inspect", "-f", format, container])
+        .trim()
+        .to_owned()
 }
 
 /// Everything is as config.yml says.
@@ -150,7 +184,11 @@ pub fn tree(folder: &Path) -> BTreeMap<String, (u32, i64, Vec<u8>)> {
             if meta.is_dir() {
                 folders.push(path.clone());
             }
-            let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            let content = if meta.is_file() {
+                fs::read(&path).unwrap()
+            } else {
+                Vec::new()
+            };
             let time = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
             all.insert(path.display().to_string(), (meta.mode(), time, content));
         }

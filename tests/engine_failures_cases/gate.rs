@@ -68,21 +68,31 @@ impl Gate {
     pub fn run(&self, project: &Project, arguments: &[&str]) -> Option<String> {
         let mut command = project.command(arguments);
         command.env("DOCKER_HOST", format!("unix://{}", self.socket.display()));
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
-        self.shared.pid.store(i32::try_from(child.id()).unwrap(), Ordering::SeqCst);
+        self.shared
+            .pid
+            .store(i32::try_from(child.id()).unwrap(), Ordering::SeqCst);
         let mut errors = child.stderr.take().unwrap();
         let reader = std::thread::spawn(move || {
             let mut text = String::new();
             let _ = errors.read_to_string(&mut text);
             text
         });
-        let status = wait_for("an end of the binary", Duration::from_secs(120), || child.try_wait().unwrap());
+        let status = wait_for("an end of the binary", Duration::from_secs(120), || {
+            child.try_wait().unwrap()
+        });
         let text = reader.join().unwrap();
         if self.shared.killed.load(Ordering::SeqCst) {
             return Some(self.shared.at.lock().unwrap().clone());
         }
-        assert!(status.success(), "not killed, and yet failed ({:?}):\n{text}", self.shared.when);
+        assert!(
+            status.success(),
+            "not killed, and yet failed ({:?}):\n{text}",
+            self.shared.when
+        );
         None
     }
 }
@@ -91,14 +101,20 @@ impl Shared {
     fn kill(&self, request: &str) {
         self.killed.store(true, Ordering::SeqCst);
         request.clone_into(&mut self.at.lock().unwrap());
-        let pid = wait_for("the pid", Duration::from_secs(5), || Pid::from_raw(self.pid.load(Ordering::SeqCst)));
+        let pid = wait_for("the pid", Duration::from_secs(5), || {
+            Pid::from_raw(self.pid.load(Ordering::SeqCst))
+        });
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
 fn engine() -> UnixStream {
     let host = std::env::var("DOCKER_HOST").unwrap_or_default();
-    UnixStream::connect(host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock")).unwrap()
+    UnixStream::connect(
+        host.strip_prefix("unix://")
+            .unwrap_or("/var/run/docker.sock"),
+    )
+    .unwrap()
 }
 
 /// Passes bytes both ways. A client writes the head of a request at once, so that a piece that
@@ -128,7 +144,10 @@ fn connection(client: &UnixStream, shared: &Arc<Shared>) {
     while let Ok(length @ 1..) = from.read(&mut piece) {
         let head = String::from_utf8_lossy(&piece[..length.min(300)]).into_owned();
         let request = head.lines().next().unwrap_or_default().to_owned();
-        if ["POST ", "DELETE "].iter().any(|method| request.starts_with(method)) {
+        if ["POST ", "DELETE "]
+            .iter()
+            .any(|method| request.starts_with(method))
+        {
             let number = shared.count.fetch_add(1, Ordering::SeqCst) + 1;
             match shared.when {
                 When::Before(k) if number == k => {
@@ -136,7 +155,9 @@ fn connection(client: &UnixStream, shared: &Arc<Shared>) {
                     break;
                 }
                 When::After(k) if number == k => *armed.lock().unwrap() = Some(request),
-                When::AfterFirst(part) if request.contains(part) => *armed.lock().unwrap() = Some(request),
+                When::AfterFirst(part) if request.contains(part) => {
+                    *armed.lock().unwrap() = Some(request)
+                }
                 _ => {}
             }
         }

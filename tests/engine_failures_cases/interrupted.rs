@@ -12,8 +12,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn waits(project: &Project, container: &str) {
     wait_for("the new container", PATIENCE, || {
-        let seen = crate::engine_support::command(&["inspect", "-f", "{{.State.Running}} {{.Name}}", container]);
-        String::from_utf8_lossy(&seen.stdout).starts_with("true").then_some(())
+        let seen = crate::engine_support::command(&[
+            "inspect",
+            "-f",
+            "{{.State.Running}} {{.Name}}",
+            container,
+        ]);
+        String::from_utf8_lossy(&seen.stdout)
+            .starts_with("true")
+            .then_some(())
     });
     let _ = project;
 }
@@ -38,7 +45,11 @@ fn ctrl_c_while_waiting_leaves_what_the_next_run_finishes() {
         project.up();
         settled(&project);
         assert_eq!(project.id(&db), id, "what was begun is used");
-        assert_eq!(names(&project), { let mut both = vec![app, db]; both.sort(); both });
+        assert_eq!(names(&project), {
+            let mut both = vec![app, db];
+            both.sort();
+            both
+        });
     }
 }
 
@@ -52,13 +63,22 @@ fn ctrl_c_during_an_update_brings_the_old_container_back() {
     let run = project.spawn(&["up", "--yes"]);
     wait_for("the update", PATIENCE, || {
         let previous = format!("{db}.previous");
-        (names(&project).contains(&previous) && inspect(&db, "{{.State.Running}}") == "true").then_some(())
+        (names(&project).contains(&previous) && inspect(&db, "{{.State.Running}}") == "true")
+            .then_some(())
     });
     run.signal("INT");
-    fails(run.end(PATIENCE), 130, &["interrupted", "the old container runs again"]);
+    fails(
+        run.end(PATIENCE),
+        130,
+        &["interrupted", "the old container runs again"],
+    );
     assert_eq!(project.containers(), before);
     assert_eq!(inspect(&db, "{{.State.Health.Status}}"), "healthy");
-    project.run(&["plan", "--detailed-exitcode"]).code(2).says("one/db").says("recreate");
+    project
+        .run(&["plan", "--detailed-exitcode"])
+        .code(2)
+        .says("one/db")
+        .says("recreate");
     fs::write(project.path("data/one/data/well"), "").unwrap();
     project.up();
     settled(&project);
@@ -71,7 +91,15 @@ fn of_two_runs_the_second_is_told_the_pid_of_the_first() {
     let before = containers(&project);
     let pid = format!("pid {}", first.pid());
     for arguments in [["up", "--yes"].as_slice(), &["down", "--yes"], &["restart"]] {
-        fails(project.run(arguments), 11, &["another summoner works on this project", &pid, "summoner up"]);
+        fails(
+            project.run(arguments),
+            11,
+            &[
+                "another summoner works on this project",
+                &pid,
+                "summoner up",
+            ],
+        );
     }
     // Reading needs no lock.
     project.run(&["status"]).ok();

@@ -10,14 +10,27 @@ use crate::engine_support::Project;
 /// All is as config.yml says: these containers and no others, networks once each, data kept.
 fn whole(project: &Project, instances: &[&str], at: &str) {
     let plan = project.run(&["plan", "--detailed-exitcode"]);
-    assert_eq!(plan.code, 0, "killed {at}: something is left to do\n{}", plan.all());
+    assert_eq!(
+        plan.code,
+        0,
+        "killed {at}: something is left to do\n{}",
+        plan.all()
+    );
     let mut wanted: Vec<String> = instances.iter().flat_map(|i| pair(project, i)).collect();
     wanted.sort();
     assert_eq!(names(project), wanted, "killed {at}");
     let networks = networks(project);
     let unique: BTreeSet<&String> = networks.iter().collect();
-    assert_eq!((networks.len(), unique.len()), (instances.len(), instances.len()), "killed {at}: {networks:?}");
-    assert_eq!(project.read("data/one/data/precious"), "kept", "killed {at}");
+    assert_eq!(
+        (networks.len(), unique.len()),
+        (instances.len(), instances.len()),
+        "killed {at}: {networks:?}"
+    );
+    assert_eq!(
+        project.read("data/one/data/precious"),
+        "kept",
+        "killed {at}"
+    );
 }
 
 /// Kills `arguments` at each request in turn, and lets `up` finish. `prepare` makes the state
@@ -29,7 +42,9 @@ fn at_every_request(project: &Project, least: usize, prepare: impl Fn(usize), fi
         let mut k = 1;
         loop {
             prepare(k);
-            let Some(request) = Gate::new(project, when(k)).run(project, &["up", "--yes"]) else { break };
+            let Some(request) = Gate::new(project, when(k)).run(project, &["up", "--yes"]) else {
+                break;
+            };
             project.up();
             whole(project, finished, &format!("{:?} ({request})", when(k)));
             k += 1;
@@ -45,7 +60,12 @@ const ONE: &str = "minions: {one: {use: duo}}";
 fn an_installation_killed_anywhere_is_finished_by_the_next_run() {
     let project = project(ONE);
     // A network, two containers made and started.
-    at_every_request(&project, 5, |_| drop(project.run(&["down", "--yes"]).ok()), &["one"]);
+    at_every_request(
+        &project,
+        5,
+        |_| drop(project.run(&["down", "--yes"]).ok()),
+        &["one"],
+    );
 }
 
 #[test]
@@ -53,7 +73,9 @@ fn an_update_killed_anywhere_is_finished_by_the_next_run() {
     let project = project(ONE);
     let other = |k: usize| {
         let text = format!("exec sleep {}", 1000 + k);
-        project.configure(&format!("minions: {{one: {{use: duo, set: {{app: {text}, db: {text}}}}}}}"));
+        project.configure(&format!(
+            "minions: {{one: {{use: duo, set: {{app: {text}, db: {text}}}}}}}"
+        ));
     };
     // Of each of the two: made, old one stopped, two renamed, started, old one removed.
     // Kills before take one lot of numbers, kills after the other: each is an update.

@@ -15,7 +15,10 @@ fn killed_at_line(project: &Project, k: usize) -> Option<String> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let line = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok).nth(k);
+    let line = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .nth(k);
     let _ = child.kill();
     child.wait().unwrap();
     line
@@ -30,11 +33,23 @@ fn whole(project: &Project, text: &str, at: &str) {
     // The shared one, and one of the site.
     assert_eq!(networks(project).len(), 2, "killed at `{at}`");
     // nginx may go on with the address of the old container for the five seconds of its resolver.
-    wait_for(&format!("the page, killed at `{at}`"), Duration::from_secs(15), || {
-        (project.status("site", "/") == "200" && project.get("site", "/").contains(text)).then_some(())
-    });
-    let temporary = std::process::Command::new("find").arg(project.path(".summoner")).args(["-name", "*.tmp"]).output();
-    assert_eq!(String::from_utf8_lossy(&temporary.unwrap().stdout), "", "killed at `{at}`");
+    wait_for(
+        &format!("the page, killed at `{at}`"),
+        Duration::from_secs(15),
+        || {
+            (project.status("site", "/") == "200" && project.get("site", "/").contains(text))
+                .then_some(())
+        },
+    );
+    let temporary = std::process::Command::new("find")
+        .arg(project.path(".summoner"))
+        .args(["-name", "*.tmp"])
+        .output();
+    assert_eq!(
+        String::from_utf8_lossy(&temporary.unwrap().stdout),
+        "",
+        "killed at `{at}`"
+    );
 }
 
 #[test]
@@ -47,7 +62,13 @@ fn an_installation_with_the_proxy_killed_at_any_line_is_finished() {
         // As on the first day, but for data and state: quicker than `down`.
         let ids: Vec<String> = project.containers().into_iter().map(|(_, id)| id).collect();
         docker(&[&["rm".to_owned(), "-f".to_owned()], ids.as_slice()].concat());
-        docker(&[&["network".to_owned(), "rm".to_owned()], networks(&project).as_slice()].concat());
+        docker(
+            &[
+                &["network".to_owned(), "rm".to_owned()],
+                networks(&project).as_slice(),
+            ]
+            .concat(),
+        );
         std::fs::remove_dir_all(project.path(".summoner")).unwrap();
         std::fs::remove_dir_all(project.path("data")).unwrap();
         k += 1;
@@ -65,7 +86,9 @@ fn an_update_with_new_routes_killed_at_any_line_is_finished() {
         // Another text, and another limit in the routes.
         let text = format!("hello{k}");
         project.web_minion("page", &text, &format!("max_body: {}M", k + 1));
-        let Some(line) = killed_at_line(&project, k) else { break };
+        let Some(line) = killed_at_line(&project, k) else {
+            break;
+        };
         whole(&project, &text, &line);
         k += 1;
     }

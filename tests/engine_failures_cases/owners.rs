@@ -2,13 +2,19 @@
 
 use std::fs;
 
-use super::common::{Guest, containers, fails, names, networks, pair, project, settled, summoner_in};
+use super::common::{
+    Guest, containers, fails, names, networks, pair, project, settled, summoner_in,
+};
 use crate::engine_support::{TINY, docker};
 
 /// A container of somebody else. The label makes it go with the project's other leftovers.
 fn guest(project: &crate::engine_support::Project, name: &str, label: &str) -> String {
     let own = format!("io.summoner.project={}", project.name);
-    docker(&["create", "--name", name, "--label", &own, "--label", label, TINY]).trim().to_owned()
+    docker(&[
+        "create", "--name", name, "--label", &own, "--label", label, TINY,
+    ])
+    .trim()
+    .to_owned()
 }
 
 #[test]
@@ -28,7 +34,11 @@ fn names_of_containers_that_others_made_are_refused_and_the_owner_is_named() {
     for arguments in [["up", "--yes"].as_slice(), &["plan"], &["up", "--dry-run"]] {
         fails(project.run(arguments), 5, &words);
     }
-    assert_eq!(containers(&project), before, "neither is theirs touched nor ours made");
+    assert_eq!(
+        containers(&project),
+        before,
+        "neither is theirs touched nor ours made"
+    );
     assert!(networks(&project).is_empty());
     assert!(!project.path("data").exists());
     // `down` takes ours away, of which there is nothing.
@@ -47,13 +57,21 @@ fn containers_of_the_same_project_in_another_folder_are_refused() {
     project.up();
     let before = containers(&project);
     let other = project.path("other");
-    for file in ["config.yml", "minions/duo/minion.yml", "minions/duo/compose.yml.j2"] {
+    for file in [
+        "config.yml",
+        "minions/duo/minion.yml",
+        "minions/duo/compose.yml.j2",
+    ] {
         project.write(&format!("other/{file}"), &project.read(file));
     }
     let root = format!("`{}`", project.root().display());
     let owner = format!("the summoner project `{}` in", project.name);
     for arguments in [["up", "--yes"].as_slice(), &["plan"]] {
-        fails(summoner_in(&other, arguments), 5, &[&owner, &root, "work from that folder"]);
+        fails(
+            summoner_in(&other, arguments),
+            5,
+            &[&owner, &root, "work from that folder"],
+        );
     }
     summoner_in(&other, &["down", "--yes"]).ok();
     assert_eq!(containers(&project), before);
@@ -83,8 +101,21 @@ fn a_network_of_somebody_else_is_refused() {
     let project = project("minions: {one: {use: duo}}");
     let name = format!("one-{}_default", project.domain.replace('.', "-"));
     let (second, _) = project.subnets().rsplit_once('/').unwrap();
-    docker(&["network", "create", "--subnet", &format!("{second}/26"), &name]);
+    docker(&[
+        "network",
+        "create",
+        "--subnet",
+        &format!("{second}/26"),
+        &name,
+    ]);
     let _guest = Guest(&["network", "rm"], name.clone());
-    fails(project.run(&["up", "--yes"]), 5, &[&format!("the network `{name}`"), &format!("docker network rm {name}")]);
+    fails(
+        project.run(&["up", "--yes"]),
+        5,
+        &[
+            &format!("the network `{name}`"),
+            &format!("docker network rm {name}"),
+        ],
+    );
     assert!(names(&project).is_empty());
 }

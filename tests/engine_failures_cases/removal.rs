@@ -11,7 +11,10 @@ const TWO: &str = "minions: {two: {use: duo}}";
 
 fn of(project: &Project, instance: &str) -> Vec<String> {
     let pair = pair(project, instance).map(|name| format!("/{name} "));
-    containers(project).into_iter().filter(|line| pair.iter().any(|p| line.starts_with(p))).collect()
+    containers(project)
+        .into_iter()
+        .filter(|line| pair.iter().any(|p| line.starts_with(p)))
+        .collect()
 }
 
 #[test]
@@ -22,9 +25,17 @@ fn a_block_that_is_gone_is_a_planned_removal_and_its_data_stays() {
     let book = project.read(".summoner/secrets.yml");
     project.configure(TWO);
     let plan = project.run(&["plan", "--detailed-exitcode"]).code(2);
-    let plan = plan.says("- one/db").says("- one/app").says("its block is gone from config.yml").says("data: kept");
+    let plan = plan
+        .says("- one/db")
+        .says("- one/app")
+        .says("its block is gone from config.yml")
+        .says("data: kept");
     assert!(!plan.stdout.contains("two/"), "{}", plan.stdout);
-    fails(project.run(&["up"]), 1, &["cannot ask without a terminal", "--yes"]);
+    fails(
+        project.run(&["up"]),
+        1,
+        &["cannot ask without a terminal", "--yes"],
+    );
     assert_eq!(of(&project, "one").len(), 2, "not without a yes");
     project.up();
     settled(&project);
@@ -45,7 +56,11 @@ fn a_protected_minion_is_not_removed_even_when_its_block_is_gone() {
     let project = project(PROTECTED);
     project.up();
     let before = containers(&project);
-    let refused = ["`one` is protected and will not be removed", "protect: true", "config.yml"];
+    let refused = [
+        "`one` is protected and will not be removed",
+        "protect: true",
+        "config.yml",
+    ];
     // Whatever else is wanted in the same run waits as well.
     project.configure("minions: {two: {use: duo, set: {app: exec sleep 77}}}");
     for arguments in [["up", "--yes"].as_slice(), &["plan"], &["up", "--dry-run"]] {
@@ -69,21 +84,35 @@ fn a_protected_minion_is_not_removed_even_when_its_block_is_gone() {
     // Others can be worked on alone.
     project.run(&["up", "two", "--yes"]).ok();
     project.run(&["down", "two", "--yes"]).ok();
-    assert_eq!(of(&project, "one"), before.iter().filter(|l| l.contains("one-")).cloned().collect::<Vec<_>>());
+    assert_eq!(
+        of(&project, "one"),
+        before
+            .iter()
+            .filter(|l| l.contains("one-"))
+            .cloned()
+            .collect::<Vec<_>>()
+    );
     // The way out that is told: the block comes back without its protection, then it may go.
     project.configure(BOTH);
     project.up();
     project.configure(TWO);
     project.up();
     assert!(of(&project, "one").is_empty());
-    assert!(project.path("data/one/data/starts").exists(), "and its data is still there");
+    assert!(
+        project.path("data/one/data/starts").exists(),
+        "and its data is still there"
+    );
 }
 
 #[test]
 fn only_a_purge_with_the_name_deletes_data() {
     let project = project(BOTH);
     project.up();
-    fails(project.run(&["down", "--purge", "one", "--yes"]), 1, &["cannot ask without a terminal", "--yes-purge one"]);
+    fails(
+        project.run(&["down", "--purge", "one", "--yes"]),
+        1,
+        &["cannot ask without a terminal", "--yes-purge one"],
+    );
     assert_eq!(names(&project).len(), 4);
     project.run(&["down", "one", "--yes"]).ok();
     assert!(project.path("data/one/data/starts").exists());
@@ -94,7 +123,11 @@ fn only_a_purge_with_the_name_deletes_data() {
     assert!(project.path("data/two/data/starts").exists());
     assert_eq!(of(&project, "two"), two);
     project.up();
-    assert_eq!(project.read("data/one/data/starts").lines().count(), 1, "begun anew");
+    assert_eq!(
+        project.read("data/one/data/starts").lines().count(),
+        1,
+        "begun anew"
+    );
 }
 
 #[test]
@@ -109,13 +142,25 @@ fn a_data_folder_that_is_empty_or_gone_is_not_begun_anew() {
     let before = containers(&project);
     fs::rename(&data, &aside).unwrap();
     for how in ["is gone now", "is empty now"] {
-        for arguments in [["up", "--yes"].as_slice(), &["plan"], &["up", "one", "--yes"]] {
-            fails(project.run(arguments), 5, &[&path, how, "mount the disk", "down --purge one"]);
+        for arguments in [
+            ["up", "--yes"].as_slice(),
+            &["plan"],
+            &["up", "one", "--yes"],
+        ] {
+            fails(
+                project.run(arguments),
+                5,
+                &[&path, how, "mount the disk", "down --purge one"],
+            );
         }
         fs::create_dir_all(&data).unwrap();
     }
     assert_eq!(containers(&project), before);
-    assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "nothing began to fill it");
+    assert_eq!(
+        fs::read_dir(&data).unwrap().count(),
+        0,
+        "nothing began to fill it"
+    );
     fs::remove_dir(&data).unwrap();
     fs::rename(&aside, &data).unwrap();
     project.up();
@@ -125,7 +170,9 @@ fn a_data_folder_that_is_empty_or_gone_is_not_begun_anew() {
     crate::engine_support::docker(&["rm", "-f", &app, &db]);
     fs::remove_dir_all(&data).unwrap();
     fails(project.run(&["up", "--yes"]), 5, &["is gone now"]);
-    project.run(&["down", "--purge", "one", "--yes-purge", "one"]).ok();
+    project
+        .run(&["down", "--purge", "one", "--yes-purge", "one"])
+        .ok();
     project.up();
     assert_eq!(project.read("data/one/data/starts").lines().count(), 1);
 }
@@ -140,7 +187,11 @@ fn a_disk_that_is_not_mounted_is_noticed() {
     let [app, db] = pair(&project, "one");
     crate::engine_support::docker(&["rm", "-f", &app, &db]);
     drop(mounted);
-    fails(project.run(&["up", "--yes"]), 5, &["held data before and is gone now", "mount the disk"]);
+    fails(
+        project.run(&["up", "--yes"]),
+        5,
+        &["held data before and is gone now", "mount the disk"],
+    );
     assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
     assert!(names(&project).is_empty());
 }

@@ -11,7 +11,11 @@ const ENV: &str = ".summoner/build/one/.env";
 fn password(project: &Project) -> String {
     let [_, db] = pair(project, "one");
     let environment = inspect(&db, "{{range .Config.Env}}{{println .}}{{end}}");
-    environment.lines().find_map(|l| l.strip_prefix("PASSWORD=")).unwrap().to_owned()
+    environment
+        .lines()
+        .find_map(|l| l.strip_prefix("PASSWORD="))
+        .unwrap()
+        .to_owned()
 }
 
 fn lose(project: &Project, files: &[&str]) {
@@ -56,7 +60,12 @@ fn passwords_that_nobody_knows_any_more_are_refused_with_two_ways_out() {
     let [app, db] = pair(&project, "one");
     docker(&["rm", "-f", &app, &db]);
     for arguments in [["up", "--yes"].as_slice(), &["plan"], &["up", "--dry-run"]] {
-        let words = ["the passwords of `one` are lost (password)", "secrets.yml", "set: {password", "down --purge one"];
+        let words = [
+            "the passwords of `one` are lost (password)",
+            "secrets.yml",
+            "set: {password",
+            "down --purge one",
+        ];
         fails(project.run(arguments), 5, &words);
     }
     assert!(names(&project).is_empty());
@@ -65,7 +74,9 @@ fn passwords_that_nobody_knows_any_more_are_refused_with_two_ways_out() {
     project.run(&["down", "--yes"]).ok();
     fails(project.run(&["up", "--yes"]), 5, &["are lost"]);
     // The first way: the password is still known to somebody.
-    project.configure(&format!("minions: {{one: {{use: duo, set: {{password: {before}}}}}}}"));
+    project.configure(&format!(
+        "minions: {{one: {{use: duo, set: {{password: {before}}}}}}}"
+    ));
     project.up();
     assert_eq!(password(&project), before);
     // The second: the data is of no worth.
@@ -73,7 +84,9 @@ fn passwords_that_nobody_knows_any_more_are_refused_with_two_ways_out() {
     lose(&project, &[ENV]);
     docker(&["rm", "-f", &app, &db]);
     fails(project.run(&["up", "--yes"]), 5, &["are lost"]);
-    project.run(&["down", "--purge", "one", "--yes-purge", "one"]).ok();
+    project
+        .run(&["down", "--purge", "one", "--yes-purge", "one"])
+        .ok();
     assert!(!project.path("data/one").exists());
     project.up();
     assert_ne!(password(&project), before, "a new one for new data");
@@ -96,8 +109,12 @@ fn a_real_database_opens_with_the_recovered_password() {
     project.up();
     let name = names(&project).remove(0);
     let sql = |text: &str| {
-        let line = format!("MYSQL_PWD=\"$MARIADB_PASSWORD\" mariadb -h 127.0.0.1 -u app app -N -e \"{text}\"");
-        docker(&["exec", &name, "sh", "-c", &line]).trim().to_owned()
+        let line = format!(
+            "MYSQL_PWD=\"$MARIADB_PASSWORD\" mariadb -h 127.0.0.1 -u app app -N -e \"{text}\""
+        );
+        docker(&["exec", &name, "sh", "-c", &line])
+            .trim()
+            .to_owned()
     };
     sql("create table notes (text varchar(20)); insert into notes values ('kept')");
     let book = project.read(BOOK);
@@ -112,7 +129,11 @@ fn a_real_database_opens_with_the_recovered_password() {
     lose(&project, &[BOOK, ".summoner/build/db/.env"]);
     docker(&["rm", "-f", &name]);
     let before = containers(&project);
-    fails(project.run(&["up", "--yes"]), 5, &["the passwords of `db` are lost", "db_password"]);
+    fails(
+        project.run(&["up", "--yes"]),
+        5,
+        &["the passwords of `db` are lost", "db_password"],
+    );
     assert_eq!(containers(&project), before);
     // Back from the copy that the file asks for.
     project.write(BOOK, &book);

@@ -15,8 +15,15 @@ pub struct Tmpfs(PathBuf);
 impl Tmpfs {
     pub fn mount(folder: &Path, size: &str) -> Self {
         let options = format!("size={size}");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder).status().unwrap();
-        assert!(status.success(), "mounting needs root, as all of these tests do");
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder)
+            .status()
+            .unwrap();
+        assert!(
+            status.success(),
+            "mounting needs root, as all of these tests do"
+        );
         Self(folder.to_owned())
     }
 }
@@ -32,23 +39,56 @@ impl Drop for Tmpfs {
 fn a_state_that_is_newer_or_damaged_is_refused_and_left_as_it_is() {
     let project = project("minions: {one: {use: duo}}");
     project.up();
-    let (before, state, book) = (containers(&project), project.read(STATE), project.read(BOOK));
+    let (before, state, book) = (
+        containers(&project),
+        project.read(STATE),
+        project.read(BOOK),
+    );
     project.configure("minions: {one: {use: duo, set: {app: exec sleep 7}}}");
     let cases = [
-        (STATE, "{\"format\": 2, \"minions\": {\"one\": 17}}", "has format 2, this summoner knows 1", "use the newer summoner"),
+        (
+            STATE,
+            "{\"format\": 2, \"minions\": {\"one\": 17}}",
+            "has format 2, this summoner knows 1",
+            "use the newer summoner",
+        ),
         (STATE, "{\"format\": 1, \"minio", "is damaged", "mv "),
-        (STATE, "{\"format\": 1, \"minions\": [1]}", "is damaged", "mv "),
+        (
+            STATE,
+            "{\"format\": 1, \"minions\": [1]}",
+            "is damaged",
+            "mv ",
+        ),
         (STATE, "", "is damaged", "mv "),
-        (BOOK, "format: 2\nhash_key: hunter2hunter2\n", "has format 2", "use the newer summoner"),
-        (BOOK, "format: 1\nhash_key: hunter2hunter2\nminions: [", "is damaged", "mv "),
-        (BOOK, "format: 1\nminions: {one: {password: hunter2hunter2}}\n", "is damaged", "mv "),
+        (
+            BOOK,
+            "format: 2\nhash_key: hunter2hunter2\n",
+            "has format 2",
+            "use the newer summoner",
+        ),
+        (
+            BOOK,
+            "format: 1\nhash_key: hunter2hunter2\nminions: [",
+            "is damaged",
+            "mv ",
+        ),
+        (
+            BOOK,
+            "format: 1\nminions: {one: {password: hunter2hunter2}}\n",
+            "is damaged",
+            "mv ",
+        ),
         (BOOK, "", "is damaged", "mv "),
     ];
     for (file, text, words, hint) in cases {
         project.write(file, text);
         for arguments in [["up", "--yes"].as_slice(), &["plan"], &["down", "--yes"]] {
             let ran = fails(project.run(arguments), 5, &[file, words, hint]);
-            assert!(!ran.all().contains("hunter2"), "a secret is told: {}", ran.all());
+            assert!(
+                !ran.all().contains("hunter2"),
+                "a secret is told: {}",
+                ran.all()
+            );
         }
         assert_eq!(project.read(file), text, "it is not written over");
         project.write(STATE, &state);
@@ -62,7 +102,14 @@ fn a_state_that_is_newer_or_damaged_is_refused_and_left_as_it_is() {
         let ran = project.run(&["plan"]).code(5);
         let (_, rest) = ran.stderr.split_once("`mv ").unwrap();
         let command = format!("mv {}", rest.split_once('`').unwrap().0);
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
+        assert!(
+            Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .unwrap()
+                .success(),
+            "{command}"
+        );
         project.up();
         settled(&project);
     }
@@ -89,7 +136,10 @@ fn without_its_state_a_project_is_adopted_and_nothing_is_updated() {
     assert_eq!(names(&project), names_before, "adopted, not made twice");
     let [app, db] = pair(&project, "one");
     // What holds no secret is the very same container.
-    assert_eq!(project.id(&app), ids.iter().find(|(n, _)| *n == app).unwrap().1);
+    assert_eq!(
+        project.id(&app),
+        ids.iter().find(|(n, _)| *n == app).unwrap().1
+    );
     assert!(inspect(&app, "{{.Config.Env}}").contains("VERSION=1.0.0"));
     let password = |book: &str| book.split_once("minions:").unwrap().1.to_owned();
     assert_eq!(password(&project.read(BOOK)), password(&book));
@@ -104,28 +154,51 @@ fn a_disk_that_is_full_leaves_the_old_state_whole() {
     fs::create_dir(&folder).unwrap();
     let _disk = Tmpfs::mount(&folder, "256k");
     project.up();
-    let before = (containers(&project), project.read(STATE), project.read(BOOK));
+    let before = (
+        containers(&project),
+        project.read(STATE),
+        project.read(BOOK),
+    );
     let compose = project.read(".summoner/build/one/compose.yml");
     let filler = folder.join("filler");
     // Until nothing fits any more; `dd` fails at the end, as it should.
     let fill = || {
         let to = format!("of={}", filler.display());
-        let _ = Command::new("dd").args(["if=/dev/zero", &to, "bs=4096"]).output().unwrap();
+        let _ = Command::new("dd")
+            .args(["if=/dev/zero", &to, "bs=4096"])
+            .output()
+            .unwrap();
     };
     fill();
     let same = |project: &crate::engine_support::Project| {
-        assert_eq!((containers(project), project.read(STATE), project.read(BOOK)), before);
+        assert_eq!(
+            (containers(project), project.read(STATE), project.read(BOOK)),
+            before
+        );
         assert_eq!(project.read(".summoner/build/one/compose.yml"), compose);
-        assert!(!fs::read_dir(&folder).unwrap().flatten().any(|e| e.file_name().to_string_lossy().ends_with(".tmp")));
+        assert!(
+            !fs::read_dir(&folder)
+                .unwrap()
+                .flatten()
+                .any(|e| e.file_name().to_string_lossy().ends_with(".tmp"))
+        );
         serde_json::from_str::<serde_json::Value>(&project.read(STATE)).unwrap();
     };
     // Another minion: its password has to be written first.
     project.configure("minions: {one: {use: duo}, two: {use: duo}}");
-    fails(project.run(&["up", "--yes"]), 1, &["failed to write", BOOK, "No space left", "df -h"]);
+    fails(
+        project.run(&["up", "--yes"]),
+        1,
+        &["failed to write", BOOK, "No space left", "df -h"],
+    );
     same(&project);
     // Only its rendered files.
     project.configure("minions: {one: {use: duo, set: {app: exec sleep 7}}}");
-    fails(project.run(&["up", "--yes"]), 3, &["failed to write", "compose.yml", "No space left", "df -h"]);
+    fails(
+        project.run(&["up", "--yes"]),
+        3,
+        &["failed to write", "compose.yml", "No space left", "df -h"],
+    );
     same(&project);
     fs::remove_file(&filler).unwrap();
     project.configure("minions: {one: {use: duo, set: {app: exec sleep 7}}, two: {use: duo}}");

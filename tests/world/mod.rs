@@ -42,11 +42,16 @@ networks:
 pub fn group(name: &str, text: &str) -> Group {
     let password = Secret::new("tr0ub4dor");
     let variables = BTreeMap::from([("DB_PASSWORD".to_owned(), password.clone())]);
-    let project = compose::Project::parse("compose.yml", text, Some(&variables)).expect("a good file");
+    let project =
+        compose::Project::parse("compose.yml", text, Some(&variables)).expect("a good file");
     let files = BTreeMap::new();
     let key = Secret::new("key");
-    let hasher =
-        Hasher { key: &key, secrets: vec![&password], files_dir: Path::new("/none"), files: &files };
+    let hasher = Hasher {
+        key: &key,
+        secrets: vec![&password],
+        files_dir: Path::new("/none"),
+        files: &files,
+    };
     let services = desired::services(
         &project,
         &Context {
@@ -68,7 +73,10 @@ pub fn group(name: &str, text: &str) -> Group {
             gid: 999,
             mode: 0o700,
         }],
-        files: BTreeMap::from([(PathBuf::from("compose.yml"), (text.as_bytes().to_vec(), 0o644))]),
+        files: BTreeMap::from([(
+            PathBuf::from("compose.yml"),
+            (text.as_bytes().to_vec(), 0o644),
+        )]),
         protect: false,
     }
 }
@@ -96,7 +104,10 @@ pub fn blog_with(from: &str, to: &str) -> Desired {
 
 /// The world once all of `desired` runs.
 pub fn applied(desired: &Desired) -> Observed {
-    let mut observed = Observed { state: State::default(), ..Observed::default() };
+    let mut observed = Observed {
+        state: State::default(),
+        ..Observed::default()
+    };
     let mut subnet = 0;
     let mut network = |observed: &mut Observed, name: &str, minion: Option<&str>| {
         let mut labels = BTreeMap::from([(labels::PROJECT.to_owned(), desired.project.clone())]);
@@ -117,9 +128,13 @@ pub fn applied(desired: &Desired) -> Observed {
             network(&mut observed, name, Some(&group.name));
         }
         observed.built.insert(group.name.clone());
-        observed.files.insert(group.name.clone(), group.files.clone());
+        observed
+            .files
+            .insert(group.name.clone(), group.files.clone());
         let folders: Vec<PathBuf> = group.folders.iter().map(|f| f.path.clone()).collect();
-        observed.folders.extend(folders.iter().map(|f| (f.clone(), FolderState::Filled)));
+        observed
+            .folders
+            .extend(folders.iter().map(|f| (f.clone(), FolderState::Filled)));
         observed.state.minions.insert(
             group.name.clone(),
             Remembered {
@@ -132,7 +147,9 @@ pub fn applied(desired: &Desired) -> Observed {
         );
         for service in group.services.values() {
             image(&mut observed, &service.spec.image);
-            observed.containers.push(container(service, &format!("id-{}", service.target())));
+            observed
+                .containers
+                .push(container(service, &format!("id-{}", service.target())));
             observed
                 .applied
                 .entry(group.name.clone())
@@ -176,7 +193,11 @@ pub fn container(service: &desired::Service, id: &str) -> Container {
         nano_cpus: spec.nano_cpus.unwrap_or(0),
         restart: spec.restart.clone(),
         binds: BTreeMap::new(),
-        networks: spec.networks.keys().map(|n| (n.clone(), Endpoint::default())).collect(),
+        networks: spec
+            .networks
+            .keys()
+            .map(|n| (n.clone(), Endpoint::default()))
+            .collect(),
         ports: Vec::new(),
         stop_timeout: None,
         pid: 1,

@@ -101,12 +101,12 @@ impl World {
                 .iter()
                 .map(|(id, endpoint)| {
                     let end = Endpoint {
+                        network: id.clone(),
                         aliases: endpoint.aliases.clone(),
                         address: match stored.state {
                             RunState::Running => format!("10.0.0.{}", index + 2),
                             _ => String::new(),
                         },
-                        network: id.clone(),
                     };
                     (self.network_name_of(id), end)
                 })

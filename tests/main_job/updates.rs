@@ -1,0 +1,182 @@
+//! A change of config.yml touches what it is about, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::engine_support::{Project, command, text};
+
+/// What became of requests made one after the other.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// How many.
+    pub total: usize,
+    /// Bodies of good answers, with how often each came.
+    pub bodies: BTreeMap<String, usize>,
+    /// How many of them had to be sent again because the connection was closed before it was used.
+    pub repeated: usize,
+    /// Times (seconds since the first request) and outcomes of the others.
+    pub failed: Vec<(f32, String)>,
+}
+
+/// Asks the site over and over, each time by a new connection, while `work` goes on.
+pub fn polled<T>(project: &Project, instance: &str, work: impl FnOnce() -> T) -> (T, Answers) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let begin = Instant::now();
+            let mut answers = Answers::default();
+            let url = project.url(instance, "/");
+            while !over.load(Ordering::Relaxed) {
+                let at = begin.elapsed().as_secs_f32();
+                let ask = || project.curl(instance, &["--fail", "--max-time", "10", &url]);
+                let mut output = ask();
+                answers.total += 1;
+                // nginx closes a connection that has not asked anything yet when it reloads, and
+                // says so (GOAWAY). Browsers ask again; this curl does not.
+                if matches!(output.status.code(), Some(16 | 52)) {
+                    answers.repeated += 1;
+                    output = ask();
+                }
+                if output.status.success() {
+                    *answers.bodies.entry(text(&output.stdout)).or_default() += 1;
+                } else {
+                    answers.failed.push((at, text(&output.stderr)));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            assert!(
+                answers.repeated <= 2,
+                "a reload does this once: {answers:?}"
+            );
+            answers
+        });
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        let answers = asking.join().unwrap();
+        (
+            result.unwrap_or_else(|e| std::panic::resume_unwind(e)),
+            answers,
+        )
+    })
+}
+
+/// Names of the containers whose id is another than before.
+fn changed(project: &Project, before: &[(String, String)]) -> Vec<String> {
+    let now = project.containers();
+    assert_eq!(now.len(), before.len(), "{now:?}");
+    let differ = |(old, new): &(&(String, String), &(String, String))| old != new;
+    before
+        .iter()
+        .zip(&now)
+        .filter(differ)
+        .map(|(_, new)| new.0.clone())
+        .collect()
+}
+
+#[test]
+fn each_kind_of_change_recreates_its_container_only_and_keeps_the_data() {
+    let project = Project::new("minions: {page: {}, other: {use: page}}");
+    project.web_minion("page", "hello", "");
+    project.up();
+    project
+        .run(&["exec", "page", "sh", "-c", "echo precious > /data/kept"])
+        .ok();
+    let name = project.container("page");
+    for (change, cause, answer) in [
+        ("set: {colour: blue}", "COLOUR", "hello blue\n"),
+        (
+            "set: {colour: blue}, env: {OWN: '1'}",
+            "OWN",
+            "hello blue\n",
+        ),
+        (
+            "set: {colour: blue}, env: {OWN: '1'}, resources: {memory: 48m}",
+            "memory",
+            "hello blue\n",
+        ),
+        ("version: '2.0.0'", "image", "hello red\n"),
+    ] {
+        let before = project.containers();
+        project.configure(&format!(
+            "minions: {{page: {{{change}}}, other: {{use: page}}}}"
+        ));
+        let plan = project
+            .run(&["plan", "--detailed-exitcode"])
+            .code(2)
+            .says(cause)
+            .stdout;
+        assert!(
+            plan.contains("~ page/app") && plan.contains("data: kept") && !plan.contains("other"),
+            "{plan}"
+        );
+        project.up();
+        assert_eq!(changed(&project, &before), [name.as_str()], "{change}");
+        assert_eq!(project.get("page", "/"), answer, "{change}");
+        project
+            .run(&["exec", "page", "cat", "/data/kept"])
+            .ok()
+            .says("precious");
+        project.up().says("nothing to do");
+    }
+    assert_eq!(project.get("other", "/"), "hello red\n");
+}
+
+#[test]
+fn a_minion_of_the_project_takes_the_place_of_the_built_in_one() {
+    let project = Project::new("minions: {site: {use: static}}");
+    project.web_minion("static", "my own", "");
+    project.up();
+    assert_eq!(project.get("site", "/"), "my own red\n");
+    // Its template is the user's: a change of it is a change of the container.
+    project.web_minion("static", "my other", "");
+    project
+        .run(&["plan", "--detailed-exitcode"])
+        .code(2)
+        .says("site/app");
+    project.up();
+    assert_eq!(project.get("site", "/"), "my other red\n");
+}
+
+#[test]
+fn an_overlapping_update_has_old_and_new_side_by_side_and_no_gap() {
+    let project = Project::new("minions: {page: {}}");
+    project.web_minion("page", "hello", "overlap: true");
+    project.up();
+    assert_eq!(project.get("page", "/"), "hello red\n");
+    project.configure("minions: {page: {set: {colour: blue}}}");
+    project
+        .run(&["plan"])
+        .ok()
+        .says("none, old and new run side by side");
+    let over = AtomicBool::new(false);
+    let (most, answers) = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let filter = format!("label=io.summoner.project={}", project.name);
+            let running = [
+                "ps",
+                "-q",
+                "--filter",
+                &filter,
+                "--filter",
+                "label=io.summoner.minion=page",
+            ];
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = most.max(text(&command(&running).stdout).lines().count());
+            }
+            most
+        });
+        let (ran, answers) = polled(&project, "page", || project.run(&["up", "--yes"]));
+        over.store(true, Ordering::Relaxed);
+        ran.ok();
+        (looking.join().unwrap(), answers)
+    });
+    assert_eq!(most, 2, "at least once both ran");
+    assert_eq!(project.get("page", "/"), "hello blue\n");
+    assert!(answers.bodies.contains_key("hello red\n"), "{answers:?}");
+    assert!(
+        answers.failed.is_empty(),
+        "the plan promised no interruption: {answers:?}"
+    );
+}
