@@ -48,7 +48,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 // Left as made: the next run starts it.
                 return Ok(false);
             }
-            limited(run, engine.start(&id))
+            limited(run, under_way::start(engine.as_ref(), &id, &service.spec))
                 .await
                 .map_err(|e| engine_failure(&e))?;
             run.progress.send_replace(Progress::Started);
@@ -63,7 +63,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                     .await
                     .map_err(|e| engine_failure(&e))?;
             }
-            limited(run, engine.start(id))
+            limited(run, under_way::start(engine.as_ref(), id, &service.spec))
                 .await
                 .map_err(|e| engine_failure(&e))?;
             run.progress.send_replace(Progress::Started);
@@ -103,7 +103,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
         }
         Action::Finish { id, previous } => {
             started("finish");
-            limited(run, engine.start(id))
+            limited(run, under_way::start(engine.as_ref(), id, &service.spec))
                 .await
                 .map_err(|e| engine_failure(&e))?;
             match settle(run, service, id).await {
@@ -122,7 +122,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 .rename(id, &service.name)
                 .await
                 .map_err(|e| engine_failure(&e))?;
-            limited(run, engine.start(id))
+            limited(run, under_way::start(engine.as_ref(), id, &service.spec))
                 .await
                 .map_err(|e| engine_failure(&e))?;
             run.progress.send_replace(Progress::Started);
@@ -240,7 +240,7 @@ async fn in_place(
         engine.stop(old, service.grace()).await?;
         step_aside(run, service, old).await?;
         engine.rename(new, &service.name).await?;
-        engine.start(new).await
+        under_way::start(engine.as_ref(), new, &service.spec).await
     }
     .await;
     let target = service.target();
@@ -293,7 +293,7 @@ async fn roll_back(
                 e => Err(e),
             })?;
         if running {
-            engine.start(old).await
+            under_way::start(engine.as_ref(), old, &service.spec).await
         } else {
             Ok(())
         }
@@ -335,7 +335,7 @@ async fn side_by_side(
     let engine = &run.context.engine;
     let target = service.target();
     let engine_failure = |e: &EngineError| Box::new(Failure::engine(&target, e));
-    let result = match engine.start(new).await {
+    let result = match under_way::start(engine.as_ref(), new, &service.spec).await {
         Ok(()) => settle(run, service, new).await,
         Err(error) => Err(Failure::engine(&target, &error)),
     };
