@@ -1,5 +1,5 @@
-//! config.example.yml as it is, but for names and ports: a site, WordPress on MariaDB, MediaWiki on
-//! PostgreSQL, installed and used over HTTPS.
+//! config.example.yml as it is, but for names and ports: its site, blog and wiki, installed and used
+//! over HTTPS.
 
 use std::collections::BTreeMap;
 use std::fs;
