@@ -7,6 +7,7 @@ pub mod desired;
 pub mod hash;
 pub mod observed;
 pub mod reconcile;
+pub mod removal;
 pub mod service;
 pub mod subnets;
 

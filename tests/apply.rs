@@ -16,7 +16,7 @@ use summoner::events::Silent;
 use summoner::plan::Plan;
 use summoner::plan::desired::Desired;
 use summoner::plan::observed::Observed;
-use summoner::plan::reconcile;
+use summoner::plan::{reconcile, removal};
 use summoner::project::observe;
 use summoner::state::{Paths, State};
 use tokio::sync::watch;
@@ -426,7 +426,7 @@ async fn purge_deletes_the_data_of_its_minion_and_no_other() {
         .folders
         .insert(PathBuf::from(&data));
     let only = BTreeSet::from(["blog".to_owned()]);
-    let plan = reconcile::down("acme", &observed, &only, false, &only).unwrap();
+    let plan = removal::down("acme", &observed, &only, false, &only).unwrap();
     let outcome = stage.carry_out(&stage.fake, &plan, &wish, observed).await;
     assert_eq!(outcome.failures, []);
     assert!(!data.exists());

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use summoner::engine::{Container, RunState};
 use summoner::plan::desired::{Desired, labels};
 use summoner::plan::observed::{FolderState, Observed};
-use summoner::plan::reconcile::{self, Refusal, plan};
+use summoner::plan::reconcile::{Refusal, plan};
+use summoner::plan::removal;
 use world::{BLOG, applied, blog, blog_with, desired, group};
 
 fn text(desired: &Desired, observed: &Observed) -> String {
@@ -36,7 +37,7 @@ fn a_fresh_project_is_made_from_the_ground_up() {
   + image/ghost:5                     pull    not there
   + image/mysql:8                     pull    not there
   + blog/folder                       create  /data/database/blog/db, owner 999:999, mode 0700
-  ~ blog/files                        write   compose.yml
+  ~ blog/files                        write   not there
   + blog/db                           create  mysql:8
   + blog/app                          create  ghost:5
 plan: 7 to add, 1 to change, 0 to remove
@@ -204,7 +205,7 @@ fn a_protected_block_that_is_gone_is_refused() {
         [Refusal::Protected("blog".into())]
     );
     let all = BTreeSet::from(["blog".to_owned()]);
-    assert!(reconcile::down("acme", &observed, &all, true, &BTreeSet::new()).is_err());
+    assert!(removal::down("acme", &observed, &all, true, &BTreeSet::new()).is_err());
 }
 
 #[test]
@@ -323,12 +324,12 @@ plan: 0 to add, 1 to change, 1 to remove
 fn down_keeps_data_and_purge_names_what_it_deletes() {
     let observed = applied(&blog());
     let all = BTreeSet::from(["blog".to_owned()]);
-    let kept = reconcile::down("acme", &observed, &all, true, &BTreeSet::new())
+    let kept = removal::down("acme", &observed, &all, true, &BTreeSet::new())
         .unwrap()
         .to_text();
     assert!(!kept.contains("DELETED"), "{kept}");
     assert!(kept.contains("- network/summoner-acme-edge"), "{kept}");
-    let purged = reconcile::down("acme", &observed, &all, false, &all)
+    let purged = removal::down("acme", &observed, &all, false, &all)
         .unwrap()
         .to_text();
     assert!(

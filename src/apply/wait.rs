@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::ready;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -183,7 +184,7 @@ pub async fn log_tail(engine: &dyn Engine, id: &str) -> Vec<String> {
     };
     let lines = engine
         .logs(id, options)
-        .filter_map(async |l| l.ok().map(|l| l.text))
+        .filter_map(|l| ready(l.ok().map(|l| l.text)))
         .collect();
     tokio::time::timeout(Duration::from_secs(5), lines)
         .await

@@ -13,7 +13,7 @@ use crate::clock::SystemClock;
 use crate::commands::{Session, exit, up, world};
 use crate::events::Events;
 use crate::plan::desired::{PROXY, labels};
-use crate::plan::reconcile;
+use crate::plan::removal;
 use crate::state::lock::Lock;
 
 pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
@@ -44,7 +44,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     if args.purge {
         purge.extend(args.minions.iter().cloned());
     }
-    let plan = reconcile::down(
+    let plan = removal::down(
         &world.project.environment.project,
         &world.observed,
         &minions,

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::compose::Condition;
-use crate::engine::{Container, NetworkSpec};
+use crate::engine::NetworkSpec;
 use crate::plan::desired::{Desired, Group, PROXY, labels};
 use crate::plan::observed::{FolderState, Observed};
+use crate::plan::removal::orphans;
 use crate::plan::{Action, Operation, Plan, service, subnets};
 
 /// Why a plan is refused as a whole: going on could harm data or somebody else's containers.
@@ -80,7 +81,7 @@ pub type Scope<'a> = Option<&'a BTreeSet<String>>;
 /// Operations under names, so that one can come after another before both have a number.
 #[derive(Default)]
 pub(super) struct Builder {
-    items: Vec<(String, Operation, Vec<(String, Condition)>)>,
+    pub(super) items: Vec<(String, Operation, Vec<(String, Condition)>)>,
 }
 
 impl Builder {
@@ -94,7 +95,7 @@ impl Builder {
     }
 
     /// Numbers in place of names; a name nobody has is something that is done already.
-    fn build(self) -> Plan {
+    pub(super) fn build(self) -> Plan {
         let mut last: BTreeMap<String, usize> = BTreeMap::new();
         for (index, (key, ..)) in self.items.iter().enumerate() {
             last.insert(key.clone(), index);
@@ -173,7 +174,7 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
         );
     }
     for group in &groups {
-        folders(group, observed, &mut builder, &mut refusals);
+        folders(desired, group, observed, &mut builder, &mut refusals);
         files(group, observed, &mut builder);
     }
     routes(desired, observed, &mut builder);
@@ -271,7 +272,13 @@ fn networks(
     }
 }
 
-fn folders(group: &Group, observed: &Observed, builder: &mut Builder, refusals: &mut Vec<Refusal>) {
+fn folders(
+    desired: &Desired,
+    group: &Group,
+    observed: &Observed,
+    builder: &mut Builder,
+    refusals: &mut Vec<Refusal>,
+) {
     let seen = observed.state.minions.get(&group.name).map(|r| &r.filled);
     for folder in &group.folders {
         let state = observed.folders.get(&folder.path);
@@ -295,7 +302,7 @@ fn folders(group: &Group, observed: &Observed, builder: &mut Builder, refusals: 
                     },
                     format!(
                         "{}, owner {}:{}, mode {:04o}",
-                        folder.path.display(),
+                        short(&folder.path, &desired.root),
                         folder.uid,
                         folder.gid,
                         folder.mode
@@ -308,25 +315,48 @@ fn folders(group: &Group, observed: &Observed, builder: &mut Builder, refusals: 
 }
 
 fn files(group: &Group, observed: &Observed, builder: &mut Builder) {
-    let there = observed.files.get(&group.name);
-    let changed: Vec<String> = group
+    let there = observed.files.get(&group.name).filter(|t| !t.is_empty());
+    let changed: BTreeSet<String> = group
         .files
         .iter()
         .filter(|(path, content)| there.and_then(|t| t.get(*path)) != Some(content))
-        .map(|(path, _)| path.display().to_string())
+        .map(|(path, _)| file_name(path))
         .collect();
-    if !changed.is_empty() {
-        builder.add(
-            format!("files:{}", group.name),
-            operation(
-                format!("{}/files", group.name),
-                &group.name,
-                Action::WriteFiles,
-                changed.join(", "),
-            ),
-            Vec::new(),
-        );
+    if changed.is_empty() {
+        return;
     }
+    let cause = match there {
+        None => "not there".to_owned(),
+        Some(_) => changed.into_iter().collect::<Vec<_>>().join(", "),
+    };
+    builder.add(
+        format!("files:{}", group.name),
+        operation(
+            format!("{}/files", group.name),
+            &group.name,
+            Action::WriteFiles,
+            cause,
+        ),
+        Vec::new(),
+    );
+}
+
+/// A path below the project's folder as the user would type it there.
+fn short(path: &Path, root: &Path) -> String {
+    match path.strip_prefix(root) {
+        Ok(below) => format!("./{}", below.display()),
+        Err(_) => path.display().to_string(),
+    }
+}
+
+/// `files/5a6613c5bd2f/nginx.conf` -> `nginx.conf`: the folder in between is named after the content.
+fn file_name(path: &Path) -> String {
+    let below = path.strip_prefix("files").ok().and_then(|p| {
+        let mut parts = p.components();
+        parts.next()?;
+        Some(parts.as_path())
+    });
+    below.unwrap_or(path).display().to_string()
 }
 
 fn routes(desired: &Desired, observed: &Observed, builder: &mut Builder) {
@@ -419,199 +449,4 @@ fn routes(desired: &Desired, observed: &Observed, builder: &mut Builder) {
             builder.add("routes", op, after);
         }
     }
-}
-
-/// Containers, networks and files of instances that config.yml does not name any more.
-fn orphans(
-    desired: &Desired,
-    observed: &Observed,
-    builder: &mut Builder,
-    refusals: &mut Vec<Refusal>,
-) {
-    let known: BTreeSet<&str> = desired.groups.iter().map(|g| g.name.as_str()).collect();
-    let gone: BTreeSet<String> = observed
-        .containers
-        .iter()
-        .filter_map(|c| c.labels.get(labels::MINION).cloned())
-        .chain(observed.built.iter().cloned())
-        .filter(|m| !known.contains(m.as_str()))
-        .collect();
-    for minion in gone {
-        if observed
-            .state
-            .minions
-            .get(&minion)
-            .is_some_and(|r| r.protect)
-        {
-            refusals.push(Refusal::Protected(minion));
-            continue;
-        }
-        remove_instance(
-            &minion,
-            "its block is gone from config.yml",
-            observed,
-            &desired.project,
-            builder,
-        );
-    }
-}
-
-/// Operations that take an instance away and keep its data.
-fn remove_instance(
-    minion: &str,
-    cause: &str,
-    observed: &Observed,
-    project: &str,
-    builder: &mut Builder,
-) {
-    let containers: Vec<&Container> = observed
-        .containers
-        .iter()
-        .filter(|c| c.labels.get(labels::MINION).is_some_and(|m| m == minion))
-        .collect();
-    let mut removed = Vec::new();
-    for container in service::stop_order(&containers) {
-        let service = container
-            .labels
-            .get(labels::SERVICE)
-            .map_or("?", String::as_str);
-        let key = format!("remove:{}", container.id);
-        let mut op = operation(
-            format!("{minion}/{service}"),
-            minion,
-            Action::Remove {
-                id: container.id.clone(),
-                grace: container.stop_timeout.unwrap_or(10),
-            },
-            cause,
-        );
-        op.data = Some("kept".to_owned());
-        op.interruption = Some(format!("{minion} is gone for good"));
-        let dependents = containers
-            .iter()
-            .filter(|c| service::depends_on(c).iter().any(|d| d == service))
-            .map(|c| done(format!("remove:{}", c.id)));
-        let after = dependents.chain([done("routes")]).collect();
-        builder.add(&key, op, after);
-        removed.push(done(key));
-    }
-    for network in observed.networks.iter().filter(|n| {
-        n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
-            && n.labels.get(labels::MINION).is_some_and(|m| m == minion)
-    }) {
-        let key = format!("remove-network:{}", network.id);
-        builder.add(
-            &key,
-            operation(
-                format!("network/{}", network.name),
-                minion,
-                Action::RemoveNetwork {
-                    id: network.id.clone(),
-                },
-                cause,
-            ),
-            removed.clone(),
-        );
-        removed.push(done(key));
-    }
-    if observed.built.contains(minion) {
-        builder.add(
-            format!("forget:{minion}"),
-            operation(format!("{minion}/files"), minion, Action::Forget, cause),
-            removed,
-        );
-    }
-}
-
-/// What `down` does: takes instances away, with `purge` their data too. `all` takes the proxy and
-/// the shared network as well.
-pub fn down(
-    project: &str,
-    observed: &Observed,
-    minions: &BTreeSet<String>,
-    all: bool,
-    purge: &BTreeSet<String>,
-) -> Result<Plan, Refusals> {
-    let protected: Vec<Refusal> = minions
-        .iter()
-        .filter(|m| observed.state.minions.get(*m).is_some_and(|r| r.protect))
-        .map(|m| Refusal::Protected(m.clone()))
-        .collect();
-    if !protected.is_empty() {
-        return Err(Refusals(protected));
-    }
-    let mut builder = Builder::default();
-    for minion in minions {
-        remove_instance(minion, "`summoner down`", observed, project, &mut builder);
-        if purge.contains(minion) {
-            purge_instance(minion, observed, &mut builder);
-        }
-    }
-    if all {
-        remove_instance(PROXY, "`summoner down`", observed, project, &mut builder);
-        let after: Vec<(String, Condition)> = builder
-            .items
-            .iter()
-            .map(|(key, ..)| done(key.clone()))
-            .collect();
-        for network in observed.networks.iter().filter(|n| {
-            n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
-                && !n.labels.contains_key(labels::MINION)
-        }) {
-            builder.add(
-                format!("remove-network:{}", network.id),
-                operation(
-                    format!("network/{}", network.name),
-                    "",
-                    Action::RemoveNetwork {
-                        id: network.id.clone(),
-                    },
-                    "`summoner down`",
-                ),
-                after.clone(),
-            );
-        }
-    }
-    Ok(builder.build())
-}
-
-fn purge_instance(minion: &str, observed: &Observed, builder: &mut Builder) {
-    let folders: Vec<PathBuf> = observed
-        .state
-        .minions
-        .get(minion)
-        .map(|r| outermost(&r.folders))
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|f| observed.folders.contains_key(f))
-        .collect();
-    if folders.is_empty() {
-        return;
-    }
-    let after: Vec<(String, Condition)> = builder
-        .items
-        .iter()
-        .filter(|(_, o, _)| o.minion == minion)
-        .map(|(key, ..)| done(key.clone()))
-        .collect();
-    let mut op = operation(
-        format!("{minion}/data"),
-        minion,
-        Action::Purge {
-            folders: folders.clone(),
-        },
-        "`--purge`",
-    );
-    let names: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
-    op.data = Some(format!("DELETED for good: {}", names.join(", ")));
-    builder.add(format!("purge:{minion}"), op, after);
-}
-
-/// Folders without those that lie in another one of them.
-fn outermost(folders: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
-    folders
-        .iter()
-        .filter(|f| !folders.iter().any(|o| o != *f && Path::starts_with(f, o)))
-        .cloned()
-        .collect()
 }

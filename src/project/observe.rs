@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::ready;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::engine::{Container, ContainerSummary, Engine, EngineError};
@@ -53,7 +54,7 @@ pub async fn engine_side(
             }
         })
         .buffer_unordered(PARALLEL_LOOKS)
-        .try_filter_map(async |c| Ok(c))
+        .try_filter_map(|c| ready(Ok(c)))
         .try_collect()
         .await?;
     inspected.sort_by(|a, b| a.name.cmp(&b.name));

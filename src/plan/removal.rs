@@ -1,0 +1,206 @@
+//! What goes away: instances that config.yml does not name any more, and what `down` was told to take.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::compose::Condition;
+use crate::engine::Container;
+use crate::plan::desired::{Desired, PROXY, labels};
+use crate::plan::observed::Observed;
+use crate::plan::reconcile::{Builder, Refusal, Refusals, done, operation};
+use crate::plan::{Action, Plan, service};
+
+/// Containers, networks and files of instances that config.yml does not name any more.
+pub(super) fn orphans(
+    desired: &Desired,
+    observed: &Observed,
+    builder: &mut Builder,
+    refusals: &mut Vec<Refusal>,
+) {
+    let known: BTreeSet<&str> = desired.groups.iter().map(|g| g.name.as_str()).collect();
+    let gone: BTreeSet<String> = observed
+        .containers
+        .iter()
+        .filter_map(|c| c.labels.get(labels::MINION).cloned())
+        .chain(observed.built.iter().cloned())
+        .filter(|m| !known.contains(m.as_str()))
+        .collect();
+    for minion in gone {
+        if observed
+            .state
+            .minions
+            .get(&minion)
+            .is_some_and(|r| r.protect)
+        {
+            refusals.push(Refusal::Protected(minion));
+            continue;
+        }
+        remove_instance(
+            &minion,
+            "its block is gone from config.yml",
+            observed,
+            &desired.project,
+            builder,
+        );
+    }
+}
+
+/// Operations that take an instance away and keep its data.
+fn remove_instance(
+    minion: &str,
+    cause: &str,
+    observed: &Observed,
+    project: &str,
+    builder: &mut Builder,
+) {
+    let containers: Vec<&Container> = observed
+        .containers
+        .iter()
+        .filter(|c| c.labels.get(labels::MINION).is_some_and(|m| m == minion))
+        .collect();
+    let mut removed = Vec::new();
+    for container in service::stop_order(&containers) {
+        let service = container
+            .labels
+            .get(labels::SERVICE)
+            .map_or("?", String::as_str);
+        let key = format!("remove:{}", container.id);
+        let mut op = operation(
+            format!("{minion}/{service}"),
+            minion,
+            Action::Remove {
+                id: container.id.clone(),
+                grace: container.stop_timeout.unwrap_or(10),
+            },
+            cause,
+        );
+        op.data = Some("kept".to_owned());
+        op.interruption = Some(format!("{minion} is gone for good"));
+        let dependents = containers
+            .iter()
+            .filter(|c| service::depends_on(c).iter().any(|d| d == service))
+            .map(|c| done(format!("remove:{}", c.id)));
+        let after = dependents.chain([done("routes")]).collect();
+        builder.add(&key, op, after);
+        removed.push(done(key));
+    }
+    for network in observed.networks.iter().filter(|n| {
+        n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
+            && n.labels.get(labels::MINION).is_some_and(|m| m == minion)
+    }) {
+        let key = format!("remove-network:{}", network.id);
+        builder.add(
+            &key,
+            operation(
+                format!("network/{}", network.name),
+                minion,
+                Action::RemoveNetwork {
+                    id: network.id.clone(),
+                },
+                cause,
+            ),
+            removed.clone(),
+        );
+        removed.push(done(key));
+    }
+    if observed.built.contains(minion) {
+        builder.add(
+            format!("forget:{minion}"),
+            operation(format!("{minion}/files"), minion, Action::Forget, cause),
+            removed,
+        );
+    }
+}
+
+/// What `down` does: takes instances away, with `purge` their data too. `all` takes the proxy and
+/// the shared network as well.
+pub fn down(
+    project: &str,
+    observed: &Observed,
+    minions: &BTreeSet<String>,
+    all: bool,
+    purge: &BTreeSet<String>,
+) -> Result<Plan, Refusals> {
+    let protected: Vec<Refusal> = minions
+        .iter()
+        .filter(|m| observed.state.minions.get(*m).is_some_and(|r| r.protect))
+        .map(|m| Refusal::Protected(m.clone()))
+        .collect();
+    if !protected.is_empty() {
+        return Err(Refusals(protected));
+    }
+    let mut builder = Builder::default();
+    for minion in minions {
+        remove_instance(minion, "`summoner down`", observed, project, &mut builder);
+        if purge.contains(minion) {
+            purge_instance(minion, observed, &mut builder);
+        }
+    }
+    if all {
+        remove_instance(PROXY, "`summoner down`", observed, project, &mut builder);
+        let after: Vec<(String, Condition)> = builder
+            .items
+            .iter()
+            .map(|(key, ..)| done(key.clone()))
+            .collect();
+        for network in observed.networks.iter().filter(|n| {
+            n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
+                && !n.labels.contains_key(labels::MINION)
+        }) {
+            builder.add(
+                format!("remove-network:{}", network.id),
+                operation(
+                    format!("network/{}", network.name),
+                    "",
+                    Action::RemoveNetwork {
+                        id: network.id.clone(),
+                    },
+                    "`summoner down`",
+                ),
+                after.clone(),
+            );
+        }
+    }
+    Ok(builder.build())
+}
+
+fn purge_instance(minion: &str, observed: &Observed, builder: &mut Builder) {
+    let folders: Vec<PathBuf> = observed
+        .state
+        .minions
+        .get(minion)
+        .map(|r| outermost(&r.folders))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|f| observed.folders.contains_key(f))
+        .collect();
+    if folders.is_empty() {
+        return;
+    }
+    let after: Vec<(String, Condition)> = builder
+        .items
+        .iter()
+        .filter(|(_, o, _)| o.minion == minion)
+        .map(|(key, ..)| done(key.clone()))
+        .collect();
+    let mut op = operation(
+        format!("{minion}/data"),
+        minion,
+        Action::Purge {
+            folders: folders.clone(),
+        },
+        "`--purge`",
+    );
+    let names: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
+    op.data = Some(format!("DELETED for good: {}", names.join(", ")));
+    builder.add(format!("purge:{minion}"), op, after);
+}
+
+/// Folders without those that lie in another one of them.
+fn outermost(folders: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    folders
+        .iter()
+        .filter(|f| !folders.iter().any(|o| o != *f && Path::starts_with(f, o)))
+        .cloned()
+        .collect()
+}
