@@ -8,6 +8,7 @@ mod files;
 mod folders;
 pub mod routes;
 mod service;
+mod under_way;
 pub mod wait;
 
 use std::sync::Arc;
@@ -242,7 +243,7 @@ impl Run {
         });
         let engine = &self.context.engine;
         let engine_result = match &self.operation.action {
-            Action::CreateNetwork(spec) => engine.create_network(spec).await.map(|_| ()),
+            Action::CreateNetwork(spec) => under_way::network(engine.as_ref(), spec).await,
             Action::RemoveNetwork { id } => engine.remove_network(id).await,
             Action::Pull { image } => engine.pull(image, self.context.events.as_ref()).await,
             Action::Update { id } => engine.update(id, &self.service()?.spec).await,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::apply::wait::{self, Need, Unmet};
-use crate::apply::{Failure, Progress, Run};
+use crate::apply::{Failure, Progress, Run, under_way};
 use crate::compose::Condition;
 use crate::engine::EngineError;
 use crate::events::Event;
@@ -38,9 +38,12 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 return Ok(false);
             }
             started("create");
-            let id = limited(run, engine.create(&service.name, &service.spec))
-                .await
-                .map_err(|e| engine_failure(&e))?;
+            let id = limited(
+                run,
+                under_way::container(engine.as_ref(), &service.name, &service.spec),
+            )
+            .await
+            .map_err(|e| engine_failure(&e))?;
             if !run.gate().await {
                 // Left as made: the next run starts it.
                 return Ok(false);
@@ -82,9 +85,12 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                     .map_err(|e| engine_failure(&e))?;
             }
             let name = format!("{}{NEXT}", service.name);
-            let new = limited(run, engine.create(&name, &service.spec))
-                .await
-                .map_err(|e| engine_failure(&e))?;
+            let new = limited(
+                run,
+                under_way::container(engine.as_ref(), &name, &service.spec),
+            )
+            .await
+            .map_err(|e| engine_failure(&e))?;
             if !run.gate().await {
                 let _ = engine.remove(&new).await;
                 return Ok(false);
