@@ -119,7 +119,7 @@ fn every_command_line_is_one_that_can_be_typed() {
             }
         }
     }
-    assert!(seen > 5, "the documentation has examples");
+    assert!(seen >= 5, "the documentation has examples");
 }
 
 #[test]

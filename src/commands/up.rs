@@ -8,14 +8,14 @@ use anyhow::Result;
 use tokio::sync::watch;
 
 use crate::apply::wait::{self, Need, Unmet, Watcher};
-use crate::apply::{self, Failure, Outcome};
+use crate::apply::{self, Failure, Outcome, routes};
 use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
 use crate::engine::{Container, Engine, Health, RunState};
 use crate::events::Events;
-use crate::plan::desired::{Desired, Service};
+use crate::plan::desired::{Desired, PROXY, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::observe;
@@ -147,12 +147,11 @@ async fn carry_out(
         paths: project.paths.clone(),
         wait_timeout: wait,
         helper_image: project.environment.proxy.image.clone(),
-        cancelled,
+        cancelled: cancelled.clone(),
     };
     let desired = context.desired.clone();
     let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
-    listening.abort();
     report.finish_progress();
 
     // Which data folders hold something now: from here on an empty one is no new one.
@@ -178,6 +177,7 @@ async fn carry_out(
         scope,
         wait,
         fresh: fresh.as_deref(),
+        cancelled,
     };
     let unwell = if outcome.failures.is_empty() {
         unwell(session, &aftermath).await?
@@ -185,9 +185,20 @@ async fn carry_out(
         Vec::new()
     };
     report.finish_progress();
+    listening.abort();
+    if *aftermath.cancelled.borrow() {
+        report.fail("interrupted while containers get healthy; they go on\n  hint: `summoner status` shows how they are");
+        return Ok(exit::INTERRUPTED);
+    }
     unwell
         .iter()
         .for_each(|failure| tell_failure(session, failure));
+    if outcome.failures.is_empty() && unwell.is_empty() {
+        let urls = moved(plan, &wanted.rendered);
+        if let (Some(proxy), false) = (desired.service(PROXY, PROXY), urls.is_empty()) {
+            routes::found(aftermath.engine.as_ref(), &proxy.name, &urls).await;
+        }
+    }
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
         (None, true) => exit::OK,
@@ -226,8 +237,8 @@ async fn unwell(session: &Session, aftermath: &Aftermath<'_>) -> Result<Vec<Fail
         .flat_map(|g| g.services.values())
         .map(|service| unwell_service(session, aftermath, &watcher, service));
     let mut failures = Vec::new();
-    for line in futures_util::future::join_all(looks).await {
-        failures.extend(line?);
+    for failure in futures_util::future::join_all(looks).await {
+        failures.extend(failure?);
     }
     Ok(failures)
 }
@@ -250,14 +261,14 @@ async fn unwell_service(
             "restarts over and over".to_owned()
         }
         Some(c) if c.state == RunState::Running && c.health == Health::Starting => {
-            let (_keep, never) = watch::channel(false);
+            let cancelled = &aftermath.cancelled;
             let limit = aftermath.wait;
             let events = session.report.as_ref();
             match wait::container(
                 engine,
                 watcher,
                 events,
-                &never,
+                cancelled,
                 (&target, &c.id),
                 Need::Healthy,
                 limit,
@@ -297,6 +308,7 @@ struct Aftermath<'a> {
     wait: Duration,
     /// What was seen a moment ago, where nothing was done since.
     fresh: Option<&'a [Container]>,
+    cancelled: watch::Receiver<bool>,
 }
 
 /// Failures with their logs, and what was left out because of them.
@@ -326,6 +338,21 @@ fn tell_failure(session: &Session, failure: &Failure) {
     session
         .report
         .fail(&with_hint(&text, failure.hint.as_deref()));
+}
+
+/// Addresses behind which something was started; all, when the proxy itself was.
+fn moved<'a>(plan: &Plan, rendered: &'a [crate::project::Rendered]) -> Vec<&'a str> {
+    let started: BTreeSet<&str> = plan
+        .operations
+        .iter()
+        .filter(|o| o.action.starts_a_container())
+        .map(|o| o.minion.as_str())
+        .collect();
+    rendered
+        .iter()
+        .filter(|r| started.contains(r.instance.as_str()) || started.contains(PROXY))
+        .filter_map(|r| r.url.as_deref())
+        .collect()
 }
 
 fn addresses(

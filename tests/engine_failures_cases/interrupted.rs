@@ -1,0 +1,116 @@
+//! Ctrl-C, SIGTERM, and two runs at once.
+
+use std::fs;
+use std::time::Duration;
+
+use super::common::{containers, fails, inspect, names, pair, project, settled};
+use crate::engine_support::{Project, Running, wait_for};
+
+/// `db` gets healthy when there is a file, and may take an hour.
+const SLOW: &str = "set: {health: test -f /data/well, start_period: 1h}";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn waits(project: &Project, container: &str) {
+    wait_for("the new container", PATIENCE, || {
+        let seen = crate::engine_support::command(&[
+            "inspect",
+            "-f",
+            "{{.State.Running}} {{.Name}}",
+            container,
+        ]);
+        String::from_utf8_lossy(&seen.stdout)
+            .starts_with("true")
+            .then_some(())
+    });
+    let _ = project;
+}
+
+/// Starts an installation that does not come to an end.
+fn slow(project: &Project) -> Running {
+    let run = project.spawn(&["up", "--yes"]);
+    waits(project, &pair(project, "one")[1]);
+    run
+}
+
+#[test]
+fn ctrl_c_while_waiting_leaves_what_the_next_run_finishes() {
+    for signal in ["INT", "TERM"] {
+        let project = project(&format!("minions: {{one: {{use: duo, {SLOW}}}}}"));
+        let run = slow(&project);
+        run.signal(signal);
+        fails(run.end(PATIENCE), 130, &["interrupted", "summoner up"]);
+        let [app, db] = pair(&project, "one");
+        let id = project.id(&db);
+        fs::write(project.path("data/one/data/well"), "").unwrap();
+        project.up();
+        settled(&project);
+        assert_eq!(project.id(&db), id, "what was begun is used");
+        assert_eq!(names(&project), {
+            let mut both = vec![app, db];
+            both.sort();
+            both
+        });
+    }
+}
+
+#[test]
+fn ctrl_c_during_an_update_brings_the_old_container_back() {
+    let project = project("minions: {one: {use: duo}}");
+    project.up();
+    let [_, db] = pair(&project, "one");
+    let before = project.containers();
+    project.configure(&format!("minions: {{one: {{use: duo, {SLOW}}}}}"));
+    let run = project.spawn(&["up", "--yes"]);
+    wait_for("the update", PATIENCE, || {
+        let previous = format!("{db}.previous");
+        (names(&project).contains(&previous) && inspect(&db, "{{.State.Running}}") == "true")
+            .then_some(())
+    });
+    run.signal("INT");
+    fails(
+        run.end(PATIENCE),
+        130,
+        &["interrupted", "the old container runs again"],
+    );
+    assert_eq!(project.containers(), before);
+    assert_eq!(inspect(&db, "{{.State.Health.Status}}"), "healthy");
+    project
+        .run(&["plan", "--detailed-exitcode"])
+        .code(2)
+        .says("one/db")
+        .says("recreate");
+    fs::write(project.path("data/one/data/well"), "").unwrap();
+    project.up();
+    settled(&project);
+}
+
+#[test]
+fn of_two_runs_the_second_is_told_the_pid_of_the_first() {
+    let project = project(&format!("minions: {{one: {{use: duo, {SLOW}}}}}"));
+    let first = slow(&project);
+    let before = containers(&project);
+    let pid = format!("pid {}", first.pid());
+    for arguments in [["up", "--yes"].as_slice(), &["down", "--yes"], &["restart"]] {
+        fails(
+            project.run(arguments),
+            11,
+            &[
+                "another summoner works on this project",
+                &pid,
+                "summoner up",
+            ],
+        );
+    }
+    // Reading needs no lock.
+    project.run(&["status"]).ok();
+    project.run(&["plan"]).ok();
+    project.run(&["up", "--dry-run"]).ok();
+    project.run(&["logs"]).ok();
+    assert_eq!(containers(&project), before);
+    // The lock dies with its holder.
+    first.signal("KILL");
+    assert_eq!(first.end(PATIENCE).code, -1);
+    fs::write(project.path("data/one/data/well"), "").unwrap();
+    project.up();
+    settled(&project);
+}
