@@ -285,6 +285,7 @@ impl Run {
             }
             Action::WriteFiles => {
                 files::write(&self.context, &self.operation.minion)
+                    .await
                     .map_err(|e| Failure::file(target, &e))?;
                 Ok(())
             }
