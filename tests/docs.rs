@@ -49,7 +49,7 @@ fn blocks() -> Vec<(String, usize, String, String)> {
         for (i, line) in text.lines().enumerate() {
             match (line.trim_start().strip_prefix("```"), &mut open) {
                 (Some(language), None) => {
-                    open = Some((i + 1, language.trim().to_owned(), String::new()))
+                    open = Some((i + 1, language.trim().to_owned(), String::new()));
                 }
                 (Some(_), Some(_)) => {
                     let (line, language, text) = open.take().expect("it is open");
