@@ -190,6 +190,19 @@ impl Action {
         }
     }
 
+    /// Whether a container runs afterwards that did not before.
+    #[must_use]
+    pub fn starts_a_container(&self) -> bool {
+        matches!(
+            self,
+            Self::Create
+                | Self::Replace { .. }
+                | Self::Finish { .. }
+                | Self::Restore { .. }
+                | Self::Start { .. }
+        )
+    }
+
     /// The verb.
     #[must_use]
     pub fn verb(&self) -> &'static str {

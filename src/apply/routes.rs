@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::apply::{Context, Failure};
-use crate::engine::{ContainerSpec, EngineError, ExecSpec, RunState};
+use crate::engine::{ContainerSpec, Engine, EngineError, ExecSpec, RunState};
 use crate::plan::desired::{PROXY, Routes, Service, labels};
 use crate::proxy::certificate::check_files;
 use crate::proxy::control::{self, Live};
@@ -193,9 +193,10 @@ pub(super) async fn switch(context: &Context) -> Result<(), Box<Failure>> {
     let number = generations.write(&files).map_err(|e| failure(&e.into()))?;
     if let Err(reason) = effects.test(&Generations::config_path(number)).await {
         let _ = generations.remove(number);
-        return Err(failure(&switch::refusal(&reason)));
+        return Err(failure(&switch::refusal(&reason)).into());
     }
-    generations.switch(number).map_err(|e| failure(&e.into()))
+    generations.switch(number).map_err(|e| failure(&e.into()))?;
+    Ok(())
 }
 
 /// Makes nginx read what is current: new certificates, or a switch that was cut off.
@@ -216,10 +217,11 @@ pub(super) async fn reload(context: &Context) -> Result<(), Box<Failure>> {
         .map_err(|reason| failure(&ProxyError::Reload(reason)))?;
     switch::receipt(&effects, &Live { number, hash }, PATIENCE)
         .await
-        .map_err(|e| failure(&e))
+        .map_err(|e| failure(&e))?;
+    Ok(())
 }
 
-fn failure(error: &ProxyError) -> Box<Failure> {
+fn failure(error: &ProxyError) -> Failure {
     let hint = match error {
         ProxyError::Refused {
             site: Some(site), ..
@@ -231,8 +233,55 @@ fn failure(error: &ProxyError) -> Box<Failure> {
                 .to_owned(),
         ),
     };
-    Box::new(Failure {
+    Failure {
         hint,
         ..Failure::new("proxy/routes", error.to_string())
-    })
+    }
+}
+
+/// How long nginx may take to find an application that has just got healthy: it asks Docker's DNS
+/// every two seconds (`resolver … valid`).
+const FOUND: Duration = Duration::from_secs(5);
+
+/// Waits until nobody who opens one of these addresses sees the proxy's own waiting page any more:
+/// nginx may have looked for an application before it was there, and looks again after seconds only.
+/// Asks by the proxy's own front door. It is no failure when that cannot be had within five seconds:
+/// an application may answer 503 itself.
+pub async fn found(engine: &dyn Engine, proxy: &str, urls: &[&str]) {
+    // `%header` needs curl 7.84; in an image without curl there is nobody to ask.
+    let mut command: Vec<String> = [
+        "curl",
+        "-sk",
+        "-m",
+        "2",
+        "-w",
+        "%{http_code} %header{retry-after}\n",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    // A project has TLS on all its sites or on none.
+    let https = urls.iter().any(|url| url.starts_with("https:"));
+    let port = if https { 443 } else { 80 };
+    command.extend(["--connect-to".to_owned(), format!("::127.0.0.1:{port}")]);
+    for url in urls {
+        command.extend(["-o".to_owned(), "/dev/null".to_owned(), (*url).to_owned()]);
+    }
+    let spec = ExecSpec {
+        command,
+        ..ExecSpec::default()
+    };
+    let asking = async {
+        loop {
+            let Ok(output) = engine.exec(proxy, &spec).await else {
+                return;
+            };
+            let text = String::from_utf8_lossy(&output.stdout);
+            // What the waiting page of the template says.
+            if !text.lines().any(|line| line == "503 5") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let _ = tokio::time::timeout(FOUND, asking).await;
 }

@@ -8,14 +8,14 @@ use anyhow::Result;
 use tokio::sync::watch;
 
 use crate::apply::wait::{self, Need, Unmet, Watcher};
-use crate::apply::{self, Failure, Outcome};
+use crate::apply::{self, Failure, Outcome, routes};
 use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
 use crate::engine::{Container, Engine, Health, RunState};
 use crate::events::Events;
-use crate::plan::desired::{Desired, Service};
+use crate::plan::desired::{Desired, PROXY, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::observe;
@@ -190,9 +190,15 @@ async fn carry_out(
         report.fail("interrupted while containers get healthy; they go on\n  hint: `summoner status` shows how they are");
         return Ok(exit::INTERRUPTED);
     }
-    unwell
-        .iter()
-        .for_each(|failure| tell_failure(session, failure));
+    for failure in &unwell {
+        tell_failure(session, failure);
+    }
+    if outcome.failures.is_empty() && unwell.is_empty() {
+        let urls = moved(plan, &wanted.rendered);
+        if let (Some(proxy), false) = (desired.service(PROXY, PROXY), urls.is_empty()) {
+            routes::found(aftermath.engine.as_ref(), &proxy.name, &urls).await;
+        }
+    }
     addresses(session, plan, &wanted.rendered, scope);
     Ok(match (outcome.failures.first(), unwell.is_empty()) {
         (None, true) => exit::OK,
@@ -269,11 +275,10 @@ async fn unwell_service(
             )
             .await
             {
-                Ok(()) => return Ok(None),
+                Ok(()) | Err(Unmet::Cancelled) => return Ok(None),
                 Err(Unmet::Broken(how)) => how,
                 Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
                 Err(Unmet::Engine(error)) => return Err(error.into()),
-                Err(Unmet::Cancelled) => return Ok(None),
             }
         }
         Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => {
@@ -332,6 +337,21 @@ fn tell_failure(session: &Session, failure: &Failure) {
     session
         .report
         .fail(&with_hint(&text, failure.hint.as_deref()));
+}
+
+/// Addresses behind which something was started; all, when the proxy itself was.
+fn moved<'a>(plan: &Plan, rendered: &'a [crate::project::Rendered]) -> Vec<&'a str> {
+    let started: BTreeSet<&str> = plan
+        .operations
+        .iter()
+        .filter(|o| o.action.starts_a_container())
+        .map(|o| o.minion.as_str())
+        .collect();
+    rendered
+        .iter()
+        .filter(|r| started.contains(r.instance.as_str()) || started.contains(PROXY))
+        .filter_map(|r| r.url.as_deref())
+        .collect()
 }
 
 fn addresses(

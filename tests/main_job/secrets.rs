@@ -23,7 +23,7 @@ pub fn up_watched(project: &Project) -> (Ran, String) {
             }
             seen
         });
-        let ran = running.end(Duration::from_secs(240));
+        let ran = running.end(Duration::from_mins(4));
         over.store(true, Ordering::Relaxed);
         let seen: Vec<String> = watcher.join().unwrap().into_iter().collect();
         assert!(seen.iter().any(|line| line.contains("up")), "{seen:?}");

@@ -64,7 +64,7 @@ fn piped(project: &Project, arguments: &[&str]) -> String {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
     let output = receiver
-        .recv_timeout(Duration::from_secs(60))
+        .recv_timeout(Duration::from_mins(1))
         .expect("it ends with its input");
     assert!(output.status.success(), "{arguments:?}");
     text(&output.stdout)
@@ -107,7 +107,7 @@ fn logs(project: &Project) {
     std::thread::spawn(move || {
         seen.by_ref()
             .map_while(Result::ok)
-            .for_each(|line| sender.send(line).unwrap_or(()))
+            .for_each(|line| sender.send(line).unwrap_or(()));
     });
     let next = || receiver.recv_timeout(Duration::from_secs(30)).unwrap();
     assert_eq!(next(), "page/side | line 5");
