@@ -284,7 +284,6 @@ impl Run {
             }
             Action::WriteFiles => {
                 files::write(&self.context, &self.operation.minion)
-                    .await
                     .map_err(|e| Failure::file(target, &e))?;
                 Ok(())
             }
