@@ -470,8 +470,8 @@ def main():
     except KeyboardInterrupt:
         return 130
     finally:
-        sweep()
         shutil.rmtree(WORK, ignore_errors=True)
+        sweep()
     return 0
 
 
