@@ -8,6 +8,7 @@ mod files;
 mod folders;
 pub mod routes;
 mod service;
+mod under_way;
 pub mod wait;
 
 use std::sync::Arc;
@@ -240,9 +241,22 @@ impl Run {
             target: target.clone(),
             action: verb.clone(),
         });
+        match self.on_engine().await? {
+            Some(result) => result.map_err(|e| Failure::engine(target, &e))?,
+            None => self.on_disk().await?,
+        }
+        self.context.events.event(Event::Finished {
+            target: target.clone(),
+            action: verb,
+        });
+        Ok(true)
+    }
+
+    /// What is one call of the engine, or a few that belong together; `None` for all else.
+    async fn on_engine(&self) -> Result<Option<Result<(), EngineError>>, Failure> {
         let engine = &self.context.engine;
-        let engine_result = match &self.operation.action {
-            Action::CreateNetwork(spec) => engine.create_network(spec).await.map(|_| ()),
+        Ok(Some(match &self.operation.action {
+            Action::CreateNetwork(spec) => under_way::network(engine.as_ref(), spec).await,
             Action::RemoveNetwork { id } => engine.remove_network(id).await,
             Action::Pull { image } => engine.pull(image, self.context.events.as_ref()).await,
             Action::Update { id } => engine.update(id, &self.service()?.spec).await,
@@ -265,72 +279,46 @@ impl Run {
                     Err(error) => Err(error),
                 }
             }
+            _ => return Ok(None),
+        }))
+    }
+
+    /// What happens to files and folders, and to the proxy through them.
+    async fn on_disk(&self) -> Result<(), Box<Failure>> {
+        let context = &self.context;
+        let target = &self.operation.target;
+        let minion = &self.operation.minion;
+        let said = |message: String| Box::new(Failure::new(target, message));
+        match &self.operation.action {
             Action::CreateFolder {
                 path,
                 uid,
                 gid,
                 mode,
-            } => {
-                folders::create(&self.context, path, (*uid, *gid), *mode)
-                    .await
-                    .map_err(|m| Failure::new(target, m))?;
-                Ok(())
-            }
-            Action::Purge { folders } => {
-                folders::purge(&self.context, folders)
-                    .await
-                    .map_err(|m| Failure::new(target, m))?;
-                Ok(())
-            }
-            Action::WriteFiles => {
-                files::write(&self.context, &self.operation.minion)
-                    .map_err(|e| Failure::file(target, &e))?;
-                Ok(())
-            }
+            } => folders::create(context, path, (*uid, *gid), *mode)
+                .await
+                .map_err(said),
+            Action::Purge { folders } => folders::purge(context, folders).await.map_err(said),
+            Action::WriteFiles => files::write(context, minion)
+                .await
+                .map_err(|e| Box::new(Failure::file(target, &e))),
             Action::Forget => {
-                files::forget(&self.context, &self.operation.minion)
-                    .map_err(|e| Failure::file(target, &e))?;
-                Ok(())
+                files::forget(context, minion).map_err(|e| Box::new(Failure::file(target, &e)))
             }
             Action::Certificate { site, hosts } => {
-                routes::certificate(&self.context, site, hosts)
-                    .map_err(|m| Failure::new(target, m))?;
-                Ok(())
+                routes::certificate(context, site, hosts).map_err(said)
             }
-            Action::Authority { hosts } => {
-                routes::authority(&self.context, hosts).map_err(|m| Failure::new(target, m))?;
-                Ok(())
-            }
+            Action::Authority { hosts } => routes::authority(context, hosts).map_err(said),
             Action::InstallCertificate {
                 site,
                 hosts,
                 certificate,
                 key,
-            } => {
-                routes::install(&self.context, site, hosts, (certificate, key))
-                    .map_err(|m| Failure::new(target, m))?;
-                Ok(())
-            }
-            Action::Routes => {
-                routes::switch(&self.context).await?;
-                Ok(())
-            }
-            Action::Reload => {
-                routes::reload(&self.context).await?;
-                Ok(())
-            }
-            Action::Create
-            | Action::Replace { .. }
-            | Action::Start { .. }
-            | Action::Finish { .. }
-            | Action::Restore { .. } => unreachable!("handled above"),
-        };
-        engine_result.map_err(|e| Failure::engine(target, &e))?;
-        self.context.events.event(Event::Finished {
-            target: target.clone(),
-            action: verb,
-        });
-        Ok(true)
+            } => routes::install(context, site, hosts, (certificate, key)).map_err(said),
+            Action::Routes => routes::switch(context).await,
+            Action::Reload => routes::reload(context).await,
+            _ => unreachable!("an operation of the engine or of a service"),
+        }
     }
 
     fn service(&self) -> Result<&crate::plan::desired::Service, Failure> {

@@ -72,9 +72,9 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Restart(args) => containers::restart(&session, &args).await,
         Command::Render(args) => render::run(&session, &args),
         Command::Minion(args) => minion::run(&session, &args),
-        Command::Schema(args) => shell::schema(&session, &args),
+        Command::Schema(args) => Ok(shell::schema(&session, &args)),
         Command::Doctor(args) => doctor::run(&session, &args).await,
-        Command::Completions(args) => shell::completions(&session, &args),
+        Command::Completions(args) => Ok(shell::completions(&session, &args)),
         Command::Man(args) => shell::man(&args),
     }
 }

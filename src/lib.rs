@@ -32,6 +32,8 @@ pub mod project;
 pub mod apply;
 
 // What the user sees.
+pub mod report;
+
+// What the user types.
 pub mod cli;
 pub mod commands;
-pub mod report;

@@ -199,6 +199,9 @@ impl State {
     }
 
     /// Writes it when it differs from what is there.
+    ///
+    /// # Panics
+    /// Never: the state is plain data.
     pub fn save(&self, paths: &Paths) -> Result<(), StateError> {
         let mut text = serde_json::to_string_pretty(self).expect("the state is plain data");
         text.push('\n');

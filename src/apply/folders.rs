@@ -22,7 +22,7 @@ pub(super) async fn create(
     files::create_folder(parent, 0o755).map_err(|e| e.to_string())?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = parent.join(format!(".{name}.summoner-new"));
-    let made = (|| {
+    let result = (|| {
         match fs::create_dir(&temporary) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -31,7 +31,7 @@ pub(super) async fn create(
         fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
         fs::rename(&temporary, path)
     })();
-    match made {
+    match result {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let script = "set -e; mkdir -p \"/parent/$1\"; chown \"$3\" \"/parent/$1\"; chmod \"$4\" \"/parent/$1\"; mv \"/parent/$1\" \"/parent/$2\"";

@@ -193,9 +193,10 @@ pub(super) async fn switch(context: &Context) -> Result<(), Box<Failure>> {
     let number = generations.write(&files).map_err(|e| failure(&e.into()))?;
     if let Err(reason) = effects.test(&Generations::config_path(number)).await {
         let _ = generations.remove(number);
-        return Err(failure(&switch::refusal(&reason)));
+        return Err(failure(&switch::refusal(&reason)).into());
     }
-    generations.switch(number).map_err(|e| failure(&e.into()))
+    generations.switch(number).map_err(|e| failure(&e.into()))?;
+    Ok(())
 }
 
 /// Makes nginx read what is current: new certificates, or a switch that was cut off.
@@ -216,10 +217,11 @@ pub(super) async fn reload(context: &Context) -> Result<(), Box<Failure>> {
         .map_err(|reason| failure(&ProxyError::Reload(reason)))?;
     switch::receipt(&effects, &Live { number, hash }, PATIENCE)
         .await
-        .map_err(|e| failure(&e))
+        .map_err(|e| failure(&e))?;
+    Ok(())
 }
 
-fn failure(error: &ProxyError) -> Box<Failure> {
+fn failure(error: &ProxyError) -> Failure {
     let hint = match error {
         ProxyError::Refused {
             site: Some(site), ..
@@ -231,10 +233,10 @@ fn failure(error: &ProxyError) -> Box<Failure> {
                 .to_owned(),
         ),
     };
-    Box::new(Failure {
+    Failure {
         hint,
         ..Failure::new("proxy/routes", error.to_string())
-    })
+    }
 }
 
 /// How long nginx may take to find an application that has just got healthy: it asks Docker's DNS

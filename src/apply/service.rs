@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::apply::wait::{self, Need, Unmet};
-use crate::apply::{Failure, Progress, Run};
+use crate::apply::{Failure, Progress, Run, under_way};
 use crate::compose::Condition;
 use crate::engine::EngineError;
 use crate::events::Event;
@@ -13,7 +13,7 @@ use crate::plan::service::{NEXT, PREVIOUS};
 
 /// How long the old container of a failed replacement may take to be healthy again before we
 /// report without waiting longer.
-const RETURN_LIMIT: Duration = Duration::from_secs(60);
+const RETURN_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long the proxy may go on with addresses it looked up before: `resolver … valid=2s` in its
 /// configuration, and a second for the look-up itself. Nothing tells when it has looked.
@@ -38,18 +38,12 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 return Ok(false);
             }
             started("create");
-            let id = limited(run, engine.create(&service.name, &service.spec))
-                .await
-                .map_err(|e| engine_failure(&e))?;
+            let id = make(run, service, &service.name).await?;
             if !run.gate().await {
                 // Left as made: the next run starts it.
                 return Ok(false);
             }
-            limited(run, engine.start(&id))
-                .await
-                .map_err(|e| engine_failure(&e))?;
-            run.progress.send_replace(Progress::Started);
-            settle(run, service, &id).await.map_err(Box::new)?;
+            start(run, service, &id).await?;
         }
         Action::Start { id } => {
             started("start");
@@ -60,11 +54,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                     .await
                     .map_err(|e| engine_failure(&e))?;
             }
-            limited(run, engine.start(id))
-                .await
-                .map_err(|e| engine_failure(&e))?;
-            run.progress.send_replace(Progress::Started);
-            settle(run, service, id).await.map_err(Box::new)?;
+            start(run, service, id).await?;
         }
         Action::Replace {
             old,
@@ -82,9 +72,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                     .map_err(|e| engine_failure(&e))?;
             }
             let name = format!("{}{NEXT}", service.name);
-            let new = limited(run, engine.create(&name, &service.spec))
-                .await
-                .map_err(|e| engine_failure(&e))?;
+            let new = make(run, service, &name).await?;
             if !run.gate().await {
                 let _ = engine.remove(&new).await;
                 return Ok(false);
@@ -116,11 +104,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 .rename(id, &service.name)
                 .await
                 .map_err(|e| engine_failure(&e))?;
-            limited(run, engine.start(id))
-                .await
-                .map_err(|e| engine_failure(&e))?;
-            run.progress.send_replace(Progress::Started);
-            settle(run, service, id).await.map_err(Box::new)?;
+            start(run, service, id).await?;
         }
         _ => unreachable!("no operation of a service"),
     }
@@ -129,6 +113,23 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
         action: run.operation.action.verb().to_owned(),
     });
     Ok(true)
+}
+
+/// Makes the container of a service under a name; its id.
+async fn make(run: &Run, service: &Service, name: &str) -> Result<String, Box<Failure>> {
+    let made = under_way::container(run.context.engine.as_ref(), name, &service.spec);
+    limited(run, made)
+        .await
+        .map_err(|e| Box::new(Failure::engine(&service.target(), &e)))
+}
+
+/// Starts a container, tells those who wait for that, and waits until it is what it should be.
+async fn start(run: &Run, service: &Service, id: &str) -> Result<(), Box<Failure>> {
+    limited(run, run.context.engine.start(id))
+        .await
+        .map_err(|e| Box::new(Failure::engine(&service.target(), &e)))?;
+    run.progress.send_replace(Progress::Started);
+    settle(run, service, id).await.map_err(Box::new)
 }
 
 /// Waits for the prerequisites that are no services: those must be there to make the container,
@@ -183,7 +184,9 @@ async fn settle(run: &Run, service: &Service, id: &str) -> Result<(), Failure> {
     .await;
     let message = match result {
         Ok(()) => {
-            super::files::applied(&run.context, service).map_err(|e| Failure::file(&target, &e))?;
+            super::files::applied(&run.context, service)
+                .await
+                .map_err(|e| Failure::file(&target, &e))?;
             return Ok(());
         }
         Err(Unmet::Engine(error)) => return Err(Failure::engine(&target, &error)),

@@ -93,7 +93,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         desired: wanted.desired,
         observed,
         paths: project.paths.clone(),
-        wait_timeout: Duration::from_secs(60),
+        wait_timeout: Duration::from_mins(1),
         helper_image: project.environment.proxy.image.clone(),
         cancelled,
     };

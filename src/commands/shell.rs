@@ -10,19 +10,19 @@ use crate::commands::{Session, exit};
 use crate::files;
 use crate::{config, minion};
 
-pub(super) fn schema(session: &Session, args: &SchemaArgs) -> Result<u8> {
+pub(super) fn schema(session: &Session, args: &SchemaArgs) -> u8 {
     session.report.data(match args.of {
         SchemaOf::Config => config::schema(),
         SchemaOf::Minion => minion::schema(),
     });
-    Ok(exit::OK)
+    exit::OK
 }
 
-pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> Result<u8> {
+pub(super) fn completions(session: &Session, args: &CompletionsArgs) -> u8 {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "summoner", &mut text);
     session.report.data(&String::from_utf8_lossy(&text));
-    Ok(exit::OK)
+    exit::OK
 }
 
 pub(super) fn man(args: &ManArgs) -> Result<u8> {

@@ -190,9 +190,9 @@ async fn carry_out(
         report.fail("interrupted while containers get healthy; they go on\n  hint: `summoner status` shows how they are");
         return Ok(exit::INTERRUPTED);
     }
-    unwell
-        .iter()
-        .for_each(|failure| tell_failure(session, failure));
+    for failure in &unwell {
+        tell_failure(session, failure);
+    }
     if outcome.failures.is_empty() && unwell.is_empty() {
         let urls = moved(plan, &wanted.rendered);
         if let (Some(proxy), false) = (desired.service(PROXY, PROXY), urls.is_empty()) {
@@ -275,11 +275,10 @@ async fn unwell_service(
             )
             .await
             {
-                Ok(()) => return Ok(None),
+                Ok(()) | Err(Unmet::Cancelled) => return Ok(None),
                 Err(Unmet::Broken(how)) => how,
                 Err(Unmet::Timeout(state)) => format!("is {state} after {} s", limit.as_secs()),
                 Err(Unmet::Engine(error)) => return Err(error.into()),
-                Err(Unmet::Cancelled) => return Ok(None),
             }
         }
         Some(c) if c.state == RunState::Running && c.health == Health::Unhealthy => {

@@ -52,6 +52,9 @@ impl EngineError {
             Self::NotFound { kind: "container" | "network", .. } => {
                 "`summoner up` makes what is missing".to_owned()
             }
+            Self::NotFound { kind: "command", .. } => {
+                "the image has no such program: look at the command (`summoner render` shows it) and at the version".to_owned()
+            }
             Self::NotFound { .. } => return None,
             Self::Conflict(message) if message.starts_with("the container name `") => {
                 "`docker ps -a` shows whose it is; remove or rename that container".to_owned()

@@ -24,6 +24,9 @@ pub struct Hasher<'a> {
 }
 
 /// What a hash is made of, and the hash itself (hex).
+///
+/// # Panics
+/// Never: a specification is plain data.
 #[must_use]
 pub fn canonical(spec: &ContainerSpec, hasher: &Hasher<'_>) -> (Value, String) {
     let mut value = serde_json::to_value(spec).expect("a container spec is plain data");

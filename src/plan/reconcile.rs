@@ -78,10 +78,13 @@ pub struct Refusals(pub Vec<Refusal>);
 /// Which instances are looked at; `None` means all, and removals with them.
 pub type Scope<'a> = Option<&'a BTreeSet<String>>;
 
+/// An operation, its name, and the names of what must come before it.
+type Item = (String, Operation, Vec<(String, Condition)>);
+
 /// Operations under names, so that one can come after another before both have a number.
 #[derive(Default)]
 pub(super) struct Builder {
-    pub(super) items: Vec<(String, Operation, Vec<(String, Condition)>)>,
+    pub(super) items: Vec<Item>,
 }
 
 impl Builder {

@@ -404,6 +404,7 @@ fn drift(
 
 /// Services of a group, dependencies first, by name where there is a choice. A cycle cannot be
 /// here: the Compose reader refuses it.
+#[must_use]
 pub fn start_order(group: &Group) -> Vec<&Service> {
     let mut order: Vec<&Service> = Vec::new();
     let mut left: Vec<&Service> = group.services.values().collect();

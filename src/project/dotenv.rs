@@ -1,6 +1,7 @@
 //! `.env` as `docker compose` reads it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::secret::Secret;
@@ -10,8 +11,10 @@ use crate::secret::Secret;
 pub fn write(variables: &BTreeMap<String, Secret>) -> String {
     variables
         .iter()
-        .map(|(name, value)| format!("{name}={}\n", quote(value.expose())))
-        .collect()
+        .fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "{name}={}", quote(value.expose()));
+            text
+        })
 }
 
 fn quote(value: &str) -> String {

@@ -309,7 +309,7 @@ pub fn size(bytes: u64) -> String {
     for (unit, factor) in UNITS {
         if bytes >= factor {
             let tenths = bytes / (factor / 10).max(1);
-            return if tenths >= 100 || tenths % 10 == 0 {
+            return if tenths >= 100 || tenths.is_multiple_of(10) {
                 format!("{} {unit}", bytes / factor)
             } else {
                 format!("{}.{} {unit}", tenths / 10, tenths % 10)

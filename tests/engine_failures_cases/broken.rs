@@ -106,7 +106,11 @@ fn a_program_that_is_not_there_is_told() {
     fails(
         project.run(&["up", "--yes"]),
         3,
-        &["bad/db", "no-such-program"],
+        &[
+            "bad/db",
+            "no such command: `no-such-program`",
+            "summoner render",
+        ],
     );
     healthy(&project, "good");
 }
@@ -140,7 +144,7 @@ fn a_container_that_is_unhealthy_from_the_start_is_told_before_the_time_is_over(
 #[test]
 fn a_container_that_gets_unhealthy_later_is_told_by_the_next_run() {
     let project = project(
-        "minions:\n  bad: {use: duo, set: {db: \"touch /data/well; echo working; exec sleep 3600\", health: \"test -f /data/well\"}}\n  good: {use: duo}",
+        "minions:\n  bad: {use: duo, set: {db: \"touch /data/well /data/other; echo working; exec sleep 3600\", health: \"test -f /data/well\"}}\n  good: {use: duo}",
     );
     project.up();
     let [_, db] = pair(&project, "bad");
@@ -163,7 +167,7 @@ fn a_container_that_gets_unhealthy_later_is_told_by_the_next_run() {
 #[test]
 fn a_container_that_dies_later_is_told_by_the_next_run() {
     let project = project(
-        "minions:\n  bad: {use: duo, set: {db: \"test -f /data/ill && echo farewell && exit 9; exec sleep 3600\"}}\n  good: {use: duo}",
+        "minions:\n  bad: {use: duo, set: {db: \"touch /data/other; test -f /data/ill && echo farewell && exit 9; exec sleep 3600\"}}\n  good: {use: duo}",
     );
     project.up();
     let [_, db] = pair(&project, "bad");

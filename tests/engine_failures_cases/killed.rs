@@ -36,7 +36,7 @@ fn whole(project: &Project, instances: &[&str], at: &str) {
 /// Kills `arguments` at each request in turn, and lets `up` finish. `prepare` makes the state
 /// before, `check` looks at the end; at least `least` requests there must be.
 fn at_every_request(project: &Project, least: usize, prepare: impl Fn(usize), finished: &[&str]) {
-    fs::create_dir_all(project.path("data/one/data")).unwrap();
+    project.up();
     fs::write(project.path("data/one/data/precious"), "kept").unwrap();
     for when in [When::Before, When::After] {
         let mut k = 1;
@@ -71,7 +71,6 @@ fn an_installation_killed_anywhere_is_finished_by_the_next_run() {
 #[test]
 fn an_update_killed_anywhere_is_finished_by_the_next_run() {
     let project = project(ONE);
-    project.up();
     let other = |k: usize| {
         let text = format!("exec sleep {}", 1000 + k);
         project.configure(&format!(
@@ -79,12 +78,13 @@ fn an_update_killed_anywhere_is_finished_by_the_next_run() {
         ));
     };
     // Of each of the two: made, old one stopped, two renamed, started, old one removed.
-    at_every_request(
-        &project,
-        12,
-        |k| other(k + fs::read(project.path("config.yml")).unwrap().len() % 2 * 100),
-        &["one"],
-    );
+    // Kills before take one lot of numbers, kills after the other: each is an update.
+    let turn = std::cell::Cell::new(0);
+    let prepare = |_| {
+        turn.set(turn.get() + 1);
+        other(turn.get());
+    };
+    at_every_request(&project, 12, prepare, &["one"]);
 }
 
 #[test]

@@ -74,7 +74,13 @@ fn an_update_whose_image_cannot_be_had_stops_nothing() {
     );
     assert_eq!(containers(&project), before);
     write_duo(&project, "duo", "1.0.0");
+    project.up();
     settled(&project);
+    assert_eq!(
+        containers(&project),
+        before,
+        "back to what runs, without touching it"
+    );
 }
 
 #[test]
