@@ -116,6 +116,28 @@ pub fn replace_symlink(link: &Path, target: &Path) -> Result<(), FileError> {
         .map_err(FileError::of("replace the link", link))
 }
 
+/// Removes the temporary files that a killed run has left anywhere below `folder`, some of which
+/// hold passwords. Only for who holds the lock: those of a living run look the same. What cannot
+/// be removed stays, as litter does.
+pub fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        // `.<name>.<pid>.tmp` as written above, and folders such as `.gen-<number>.tmp`.
+        let temporary = name
+            .strip_prefix('.')
+            .and_then(|n| n.strip_suffix(".tmp"))
+            .is_some_and(|n| n.ends_with(|c: char| c.is_ascii_digit()));
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        match (folder, temporary) {
+            (true, true) => drop(fs::remove_dir_all(entry.path())),
+            (true, false) => sweep(&entry.path()),
+            (false, true) => drop(fs::remove_file(entry.path())),
+            (false, false) => {}
+        }
+    }
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
@@ -150,6 +172,23 @@ mod tests {
         assert!(write_if_changed(&path, b"a", 0o600).unwrap());
         assert!(!write_if_changed(&path, b"a", 0o600).unwrap());
         assert!(write_if_changed(&path, b"b", 0o600).unwrap());
+    }
+
+    #[test]
+    fn a_sweep_takes_temporary_files_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("below")).unwrap();
+        let kept = ["lock", ".env", "x.tmp", ".mine.tmp", "below/.env"];
+        for name in kept.iter().chain(&[".env.17.tmp", "below/.env.4711.tmp"]) {
+            fs::write(path(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("lock", path(".link.3.tmp")).unwrap();
+        fs::create_dir_all(path(".gen-2.tmp/sites")).unwrap();
+        sweep(folder.path());
+        assert!(kept.iter().all(|name| path(name).exists()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5);
+        assert_eq!(fs::read_dir(path("below")).unwrap().count(), 1);
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
         }
         Action::Finish { id, previous } => {
             started("finish");
-            limited(run, engine.start(id))
+            limited(run, under_way::start(engine.as_ref(), id, &service.spec))
                 .await
                 .map_err(|e| engine_failure(&e))?;
             match settle(run, service, id).await {
@@ -125,7 +125,8 @@ async fn make(run: &Run, service: &Service, name: &str) -> Result<String, Box<Fa
 
 /// Starts a container, tells those who wait for that, and waits until it is what it should be.
 async fn start(run: &Run, service: &Service, id: &str) -> Result<(), Box<Failure>> {
-    limited(run, run.context.engine.start(id))
+    let started = under_way::start(run.context.engine.as_ref(), id, &service.spec);
+    limited(run, started)
         .await
         .map_err(|e| Box::new(Failure::engine(&service.target(), &e)))?;
     run.progress.send_replace(Progress::Started);
@@ -235,7 +236,7 @@ async fn in_place(
         engine.stop(old, service.grace()).await?;
         step_aside(run, service, old).await?;
         engine.rename(new, &service.name).await?;
-        engine.start(new).await
+        under_way::start(engine.as_ref(), new, &service.spec).await
     }
     .await;
     let target = service.target();
@@ -288,7 +289,7 @@ async fn roll_back(
                 e => Err(e),
             })?;
         if running {
-            engine.start(old).await
+            under_way::start(engine.as_ref(), old, &service.spec).await
         } else {
             Ok(())
         }
@@ -330,7 +331,7 @@ async fn side_by_side(
     let engine = &run.context.engine;
     let target = service.target();
     let engine_failure = |e: &EngineError| Box::new(Failure::engine(&target, e));
-    let result = match engine.start(new).await {
+    let result = match under_way::start(engine.as_ref(), new, &service.spec).await {
         Ok(()) => settle(run, service, new).await,
         Err(error) => Err(Failure::engine(&target, &error)),
     };

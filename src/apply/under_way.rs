@@ -27,6 +27,10 @@ pub(super) async fn container(
     loop {
         let error = match engine.create(name, spec).await {
             Err(error @ EngineError::Conflict(_)) => error,
+            Err(error) if is_ambiguous(&error) => {
+                untwin(engine, spec).await?;
+                error
+            }
             other => return other,
         };
         match engine.inspect(name).await {
@@ -63,6 +67,50 @@ pub(super) async fn network(engine: &dyn Engine, spec: &NetworkSpec) -> Result<(
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Starts a container. Engines make a second network of a name while the first is in the making,
+/// and then start nothing that is in either: one of the two goes.
+pub(super) async fn start(
+    engine: &dyn Engine,
+    id: &str,
+    spec: &ContainerSpec,
+) -> Result<(), EngineError> {
+    match engine.start(id).await {
+        Err(error) if is_ambiguous(&error) => {
+            untwin(engine, spec).await?;
+            engine.start(id).await
+        }
+        other => other,
+    }
+}
+
+fn is_ambiguous(error: &EngineError) -> bool {
+    matches!(error, EngineError::Other { reason, .. } if reason.contains("is ambiguous"))
+}
+
+/// Leaves one network of each name that `spec` joins: the engine removes none that is in use.
+async fn untwin(engine: &dyn Engine, spec: &ContainerSpec) -> Result<(), EngineError> {
+    let all = engine.networks().await?;
+    for name in spec.networks.keys() {
+        let mut left: Vec<_> = all
+            .iter()
+            .filter(|n| n.name == *name && ours(&n.labels, &spec.labels))
+            .collect();
+        for _ in 1..left.len() {
+            for i in 0..left.len() {
+                match engine.remove_network(&left[i].id).await {
+                    Ok(()) => {
+                        left.remove(i);
+                        break;
+                    }
+                    Err(EngineError::Conflict(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn ours(seen: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {

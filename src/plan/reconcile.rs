@@ -200,6 +200,29 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
     }
 }
 
+/// Networks that are there twice: a run was killed while the engine made one, and the next run made
+/// another. The one that containers use stays.
+fn twins(name: &str, minion: &str, desired: &Desired, observed: &Observed, builder: &mut Builder) {
+    let ours = |n: &&crate::engine::Network| {
+        n.name == name && n.labels.get(labels::PROJECT) == Some(&desired.project)
+    };
+    let used = |n: &crate::engine::Network| {
+        observed
+            .containers
+            .iter()
+            .any(|c| c.networks.values().any(|end| end.network == n.id))
+    };
+    let mut all: Vec<&crate::engine::Network> = observed.networks.iter().filter(ours).collect();
+    all.sort_by_key(|n| (!used(n), n.id.clone()));
+    for network in all.iter().skip(1).filter(|n| !used(n)) {
+        let action = Action::RemoveNetwork {
+            id: network.id.clone(),
+        };
+        let op = operation(format!("network/{name}"), minion, action, service::CUT_OFF);
+        builder.add(format!("network:{name}"), op, Vec::new());
+    }
+}
+
 fn networks(
     desired: &Desired,
     groups: &[&Group],
@@ -238,6 +261,8 @@ fn networks(
         if let Some(network) = observed.networks.iter().find(|n| n.name == name) {
             if network.labels.get(labels::PROJECT) != Some(&desired.project) {
                 refusals.push(Refusal::ForeignNetwork(name));
+            } else {
+                twins(&name, &minion, desired, observed, builder);
             }
             continue;
         }

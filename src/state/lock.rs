@@ -38,6 +38,7 @@ impl Lock {
                 return Err(FileError::of("lock", &path)(error).into());
             }
         }
+        files::sweep(&paths.dir);
         // Only for people: the lock itself is the operating system's.
         let _ = file.set_len(0);
         let _ = file.rewind();

@@ -226,3 +226,50 @@ fn files_edited_by_hand_are_written_again() {
         "no container was touched"
     );
 }
+
+/// Makes a second network of a name, as the engine does for a run that is killed and one that
+/// follows at once; `docker network create` itself refuses.
+fn twin(project: &Project, name: &str) {
+    let (pool, _) = project.subnets().rsplit_once('.').unwrap();
+    let body = serde_json::json!({
+        "Name": name,
+        "CheckDuplicate": false,
+        "IPAM": {"Config": [{"Subnet": format!("{pool}.192/26")}]},
+        "Labels": {"io.summoner.project": project.name, "io.summoner.root": project.root()},
+    });
+    let made = std::process::Command::new("curl")
+        .args([
+            "-sS",
+            "--fail",
+            "--unix-socket",
+            "/var/run/docker.sock",
+            "-H",
+            "Content-Type: application/json",
+        ])
+        .args(["-d", &body.to_string(), "http://engine/networks/create"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(networks(project).len(), 2);
+}
+
+#[test]
+fn a_network_that_is_there_twice_is_there_once_again() {
+    let project = project("minions: {one: {use: duo}}");
+    project.up();
+    let before = super::common::containers(&project);
+    let network = networks(&project).remove(0);
+    twin(&project, &network);
+    let target = format!("network/{network}");
+    let words = [target.as_str(), "remove", "left by a run that was cut off"];
+    mended(&project, "twin, containers running", &words);
+    assert_eq!(
+        super::common::containers(&project),
+        before,
+        "the one that is used stayed"
+    );
+    let [app, db] = pair(&project, "one");
+    docker(&["rm", "-f", &app, &db]);
+    twin(&project, &network);
+    mended(&project, "twin, no containers", &words);
+}
