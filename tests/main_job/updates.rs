@@ -166,7 +166,7 @@ fn overlap() -> (Answers, String) {
     project
         .run(&["plan"])
         .ok()
-        .says("none, old and new run side by side");
+        .says("next to none, old and new run side by side");
     let over = AtomicBool::new(false);
     let (most, answers) = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
