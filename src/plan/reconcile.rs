@@ -259,10 +259,10 @@ fn networks(
     );
     for (name, internal, minion, project) in wanted {
         if let Some(network) = observed.networks.iter().find(|n| n.name == name) {
-            if network.labels.get(labels::PROJECT) != Some(&desired.project) {
-                refusals.push(Refusal::ForeignNetwork(name));
-            } else {
+            if network.labels.get(labels::PROJECT) == Some(&desired.project) {
                 twins(&name, &minion, desired, observed, builder);
+            } else {
+                refusals.push(Refusal::ForeignNetwork(name));
             }
             continue;
         }
