@@ -299,9 +299,9 @@ impl Run {
                 .await
                 .map_err(said),
             Action::Purge { folders } => folders::purge(context, folders).await.map_err(said),
-            Action::WriteFiles => files::write(context, minion)
-                .await
-                .map_err(|e| Box::new(Failure::file(target, &e))),
+            Action::WriteFiles => {
+                files::write(context, minion).map_err(|e| Box::new(Failure::file(target, &e)))
+            }
             Action::Forget => {
                 files::forget(context, minion).map_err(|e| Box::new(Failure::file(target, &e)))
             }

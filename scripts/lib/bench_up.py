@@ -394,6 +394,9 @@ def report(figures, scenarios, small, machine):
         ("peak memory, MiB", peak, 40, 1),
         ("stripped binary, MiB", small["binary_bytes"] / MIB / MIB, 20, 1),
     ]
+    if scenarios[-1].minions < 30:
+        # The expectation is one of many minions: a few do not outweigh the start of a process.
+        checks = checks[1:]
     print("\nAgainst what is expected.\n")
     table(["", "measured", "expected", ""],
           [[n, shown(v, d), f"<= {limit}", "ok" if v <= limit else "MISSED"] for n, v, limit, d in checks])
@@ -470,8 +473,8 @@ def main():
     except KeyboardInterrupt:
         return 130
     finally:
-        sweep()
         shutil.rmtree(WORK, ignore_errors=True)
+        sweep()
     return 0
 
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Mutex;
 
 use serde_json::Value;
 
@@ -15,23 +15,11 @@ use crate::plan::desired::Service;
 /// Name of the note, in `build/<instance>/`.
 pub const APPLIED: &str = "applied.json";
 
-/// What services run with, by name.
-type Notes = BTreeMap<String, Value>;
-
-/// Notes on their way to a file. Services get ready at the same time, and each write waits for the
-/// disk: those that come while one is written go together with the next.
-static PENDING: Mutex<BTreeMap<PathBuf, Notes>> = Mutex::new(BTreeMap::new());
-
-/// Held by the one that writes.
-static WRITING: Mutex<()> = Mutex::new(());
+/// The note is read, changed and written by services that get ready at the same time.
+static APPLIED_LOCK: Mutex<()> = Mutex::new(());
 
 /// Writes the rendered files of an instance; folders of files that no container mounts any more go.
-pub(super) async fn write(context: &Arc<Context>, instance: &str) -> Result<(), FileError> {
-    let (context, instance) = (Arc::clone(context), instance.to_owned());
-    on_disk(move || write_now(&context, &instance)).await
-}
-
-fn write_now(context: &Context, instance: &str) -> Result<(), FileError> {
+pub(super) fn write(context: &Context, instance: &str) -> Result<(), FileError> {
     let Some(group) = context.desired.groups.iter().find(|g| g.name == instance) else {
         return Ok(());
     };
@@ -88,45 +76,19 @@ pub(super) fn forget(context: &Context, instance: &str) -> Result<(), FileError>
 }
 
 /// Notes what a service runs with now, so that a later plan can tell what changed.
-pub(super) async fn applied(context: &Context, service: &Service) -> Result<(), FileError> {
-    let path = context.paths.build(&service.minion).join(APPLIED);
-    let note = (service.service.clone(), service.canonical.clone());
-    lock(&PENDING)
-        .entry(path.clone())
-        .or_default()
-        .extend([note]);
-    on_disk(move || write_notes(&path)).await
-}
-
-/// Writes the notes that wait for `path`, our own and those of others that came meanwhile.
-fn write_notes(path: &Path) -> Result<(), FileError> {
-    let _guard = lock(&WRITING);
-    let Some(new) = lock(&PENDING).remove(path) else {
-        // Who wrote before us took ours along.
-        return Ok(());
-    };
-    if let Some(build) = path.parent() {
-        files::create_folder(build, 0o755)?;
-    }
-    let mut notes: Notes = fs::read_to_string(path)
+pub(super) fn applied(context: &Context, service: &Service) -> Result<(), FileError> {
+    let _guard = APPLIED_LOCK
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let build = context.paths.build(&service.minion);
+    files::create_folder(&build, 0o755)?;
+    let path = build.join(APPLIED);
+    let mut notes: BTreeMap<String, Value> = fs::read_to_string(&path)
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
-    notes.extend(new);
+    notes.insert(service.service.clone(), service.canonical.clone());
     let text = serde_json::to_string_pretty(&notes).expect("notes are plain data");
-    files::write_if_changed(path, text.as_bytes(), 0o600)?;
+    files::write_if_changed(&path, text.as_bytes(), 0o600)?;
     Ok(())
-}
-
-/// Waits for the disk on a thread of its own: an fsync takes as long as the engine's own writes make
-/// it, and the few threads we have are to talk to the engine meanwhile.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -185,9 +185,7 @@ async fn settle(run: &Run, service: &Service, id: &str) -> Result<(), Failure> {
     .await;
     let message = match result {
         Ok(()) => {
-            super::files::applied(&run.context, service)
-                .await
-                .map_err(|e| Failure::file(&target, &e))?;
+            super::files::applied(&run.context, service).map_err(|e| Failure::file(&target, &e))?;
             return Ok(());
         }
         Err(Unmet::Engine(error)) => return Err(Failure::engine(&target, &error)),

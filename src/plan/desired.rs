@@ -158,6 +158,8 @@ pub struct Context<'a> {
     pub project: &'a str,
     /// Folder of `config.yml`.
     pub root: &'a Path,
+    /// Folder of the rendered `compose.yml`.
+    pub build: &'a Path,
     /// Hides secrets and rendered files' places from the hash.
     pub hasher: &'a Hasher<'a>,
     /// Manifest, for `overlap`; the proxy has none.
@@ -189,6 +191,14 @@ pub fn services(project: &compose::Project, context: &Context<'_>) -> BTreeMap<S
                 ("com.docker.compose.project", compose_project.clone()),
                 ("com.docker.compose.service", name.clone()),
                 ("com.docker.compose.config-hash", hash.clone()),
+                (
+                    "com.docker.compose.project.config_files",
+                    context.build.join("compose.yml").display().to_string(),
+                ),
+                (
+                    "com.docker.compose.project.working_dir",
+                    context.build.display().to_string(),
+                ),
                 ("com.docker.compose.container-number", "1".to_owned()),
                 ("com.docker.compose.oneoff", "False".to_owned()),
                 (labels::DEPENDS_ON, depends),

@@ -281,7 +281,7 @@ fn networks(
             let key = name.strip_prefix(&format!("{project}_")).unwrap_or(&name);
             labels.insert("com.docker.compose.network".to_owned(), key.to_owned());
         }
-        let cause = format!("not there, subnet {subnet}");
+        let cause = format!("subnet {subnet}");
         builder.add(
             format!("network:{name}"),
             operation(

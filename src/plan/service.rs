@@ -301,7 +301,7 @@ fn replace(service: &Service, old: &Container, cut_off: bool, discard: Vec<Strin
 
 fn interruption(service: &Service) -> String {
     if service.overlap && service.spec.ports.is_empty() {
-        "none, old and new run side by side".to_owned()
+        "next to none, old and new run side by side".to_owned()
     } else {
         "from the stop of the old one until the new one is healthy".to_owned()
     }

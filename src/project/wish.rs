@@ -41,6 +41,7 @@ impl Project {
                 minion: name,
                 project: &self.environment.project,
                 root: &self.environment.root,
+                build: &self.paths.build(name),
                 hasher: &hasher,
                 manifest: minion.map(|m| &m.manifest),
             },

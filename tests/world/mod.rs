@@ -58,6 +58,7 @@ pub fn group(name: &str, text: &str) -> Group {
             minion: name,
             project: "acme",
             root: Path::new("/acme"),
+            build: Path::new("/acme/.summoner/build"),
             hasher: &hasher,
             manifest: None,
         },
