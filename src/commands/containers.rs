@@ -47,6 +47,15 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
             if known {
                 bail!("`{name}` has no container\n  hint: `summoner up {minion}` makes it run");
             }
+            if let (Some(service), Some(group)) =
+                (service, groups.clone().find(|g| g.name == minion))
+            {
+                let there: Vec<&str> = group.services.keys().map(String::as_str).collect();
+                bail!(
+                    "`{minion}` has no service `{service}`\n  hint: there are: {}",
+                    there.join(", ")
+                );
+            }
             bail!(world::unknown(name, groups.map(|g| g.name.as_str())));
         }
         found.extend(matching);
