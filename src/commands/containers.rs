@@ -66,6 +66,11 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
 pub(super) async fn logs(session: &Session, args: &LogsArgs) -> Result<u8> {
     let world = world::look(session, world::open(session)?).await?;
     let containers = chosen(&world, &args.minions)?;
+    if containers.is_empty() {
+        session
+            .report
+            .note("nothing runs yet; `summoner up` makes it run");
+    }
     let options = LogOptions {
         tail: Some(args.tail),
         follow: args.follow,
@@ -218,6 +223,9 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
     let world = world::look(session, project).await?;
     let containers = chosen(&world, &args.minions)?;
     let report = &session.report;
+    if containers.is_empty() {
+        report.note("nothing runs yet; `summoner up` makes it run");
+    }
     let watcher = Watcher::start(&world.engine);
     let (_keep, cancelled) = watch::channel(false);
     let limit = Duration::from_secs(args.wait_timeout);

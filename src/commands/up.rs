@@ -1,6 +1,6 @@
 //! `summoner up`: look, plan, ask, apply, tell the addresses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,11 +118,18 @@ async fn carry_out(
     // Passwords before anything that is made with them.
     project.paths.create()?;
     project.secrets.save(&project.paths)?;
+    let mut wanted_versions = BTreeMap::new();
     for (name, mut remembered) in wanted.state.minions {
         if scope.is_some_and(|s| !s.contains(&name)) {
             continue;
         }
         if let Some(before) = project.state.minions.get(&name) {
+            // A version is remembered when it runs: one that failed must not outlive its line in
+            // config.yml.
+            if before.minion == remembered.minion {
+                let version = std::mem::replace(&mut remembered.version, before.version.clone());
+                wanted_versions.insert(name.clone(), version);
+            }
             remembered.filled.extend(before.filled.iter().cloned());
             remembered.folders.extend(before.folders.iter().cloned());
         }
@@ -155,6 +162,15 @@ async fn carry_out(
     report.finish_progress();
 
     // Which data folders hold something now: from here on an empty one is no new one.
+    for (name, version) in wanted_versions {
+        let own = |target: &str| target.split('/').next() == Some(name.as_str());
+        let failed = outcome.interrupted
+            || outcome.failures.iter().any(|f| own(&f.target))
+            || outcome.skipped.iter().any(|t| own(t));
+        if let Some(remembered) = project.state.minions.get_mut(&name).filter(|_| !failed) {
+            remembered.version = version;
+        }
+    }
     for remembered in project.state.minions.values_mut() {
         let filled: Vec<_> = remembered
             .folders

@@ -25,8 +25,14 @@ pub async fn engine_side(
     project: &str,
     root: &Path,
 ) -> Result<Observed, EngineError> {
-    let (containers, networks, images) =
+    let (containers, mut networks, images) =
         futures_util::try_join!(engine.containers(), engine.networks(), engine.images())?;
+    for network in &mut networks {
+        // One of a project of the same name in another folder is not ours to use or to remove.
+        if theirs(&network.labels, project, root) {
+            network.labels.remove(labels::PROJECT);
+        }
+    }
     let mut foreign = BTreeMap::new();
     let (mut ours, mut helpers) = (Vec::new(), Vec::new());
     for summary in containers {
@@ -66,6 +72,14 @@ pub async fn engine_side(
         images,
         ..Observed::default()
     })
+}
+
+/// Whether labels name a project of our name in another folder that is still there. A project folder
+/// that was moved keeps what it made: nobody else can own that.
+fn theirs(of: &BTreeMap<String, String>, project: &str, root: &Path) -> bool {
+    let is_ours = of.get(labels::PROJECT).is_some_and(|p| p == project);
+    let elsewhere = of.get(labels::ROOT).map(Path::new);
+    is_ours && elsewhere.is_some_and(|r| r != root && r.exists())
 }
 
 /// Who owns a container, when it is not us.
