@@ -241,6 +241,23 @@ fn an_empty_folder_never_shadows_data_that_was_seen() {
 }
 
 #[test]
+fn a_changed_vsroot_never_starts_a_tool_with_empty_folders() {
+    let mut wish = blog();
+    let observed = applied(&wish);
+    wish.groups[0].folders[0].path = "/elsewhere/blog/db".into();
+    let refused = refusals(&wish, &observed);
+    assert_eq!(
+        refused[0].to_string(),
+        "`/elsewhere/blog/db` of `blog` would begin empty, its data is in `/data/database/blog/db`"
+    );
+    assert!(
+        refused[0]
+            .hint()
+            .contains("`mv /data/database/blog/db /elsewhere/blog/db`")
+    );
+}
+
+#[test]
 fn a_network_of_someone_else_is_refused() {
     let mut observed = applied(&blog());
     observed.networks[1].labels.clear();

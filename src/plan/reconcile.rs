@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compose::Condition;
 use crate::engine::NetworkSpec;
-use crate::plan::desired::{Desired, Group, PROXY, labels};
+use crate::plan::desired::{Desired, Folder, Group, PROXY, labels};
 use crate::plan::observed::{FolderState, Observed};
 use crate::plan::removal::orphans;
 use crate::plan::{Action, Operation, Plan, service, subnets};
@@ -37,6 +37,16 @@ pub enum Refusal {
         /// Not there at all.
         gone: bool,
     },
+    /// Data lies in a folder that config.yml no longer means, and the one it means has none.
+    #[error("`{}` of `{minion}` would begin empty, its data is in `{}`", to.display(), from.display())]
+    Moved {
+        /// The instance.
+        minion: String,
+        /// Where its data is.
+        from: PathBuf,
+        /// Where config.yml says it is.
+        to: PathBuf,
+    },
     /// No /26 is free.
     #[error("no free subnet is left for the network `{0}`")]
     NoSubnet(String),
@@ -61,6 +71,12 @@ impl Refusal {
             Self::Shadowed { minion, path, .. } => format!(
                 "mount the disk of `{}` or put its data back; if the data is meant to be gone: `summoner down --purge {minion}`",
                 path.display()
+            ),
+            Self::Moved { minion, from, to } => format!(
+                "put `vsroot` and `dbsroot` back, or move the data: `summoner down {minion}`, `mkdir -p {2}`, `mv {0} {1}`",
+                from.display(),
+                to.display(),
+                to.parent().unwrap_or(to).display()
             ),
             Self::NoSubnet(_) => {
                 "give summoner a pool that is free: `summoner: {subnets: [10.99.0.0/16]}`"
@@ -316,6 +332,12 @@ fn folders(
                 path: folder.path.clone(),
                 gone: state.is_none(),
             });
+        } else if let Some(from) = moved(group, folder, observed) {
+            refusals.push(Refusal::Moved {
+                minion: group.name.clone(),
+                from,
+                to: folder.path.clone(),
+            });
         } else if state.is_none() {
             builder.add(
                 format!("folder:{}", folder.path.display()),
@@ -367,6 +389,23 @@ fn files(group: &Group, observed: &Observed, builder: &mut Builder) {
         ),
         Vec::new(),
     );
+}
+
+/// The folder of the same name that holds this instance's data now, when the one that is wanted
+/// holds none: `vsroot` or `dbsroot` was changed.
+fn moved(group: &Group, folder: &Folder, observed: &Observed) -> Option<PathBuf> {
+    let filled = |path: &PathBuf| observed.folders.get(path) == Some(&FolderState::Filled);
+    if filled(&folder.path) {
+        return None;
+    }
+    let seen = &observed.state.minions.get(&group.name)?.filled;
+    seen.iter()
+        .find(|p| {
+            p.file_name() == folder.path.file_name()
+                && filled(p)
+                && !group.folders.iter().any(|f| f.path == **p)
+        })
+        .cloned()
 }
 
 /// A path below the project's folder as the user would type it there.
