@@ -7,7 +7,7 @@ use crate::compose::Condition;
 use crate::engine::NetworkSpec;
 use crate::plan::desired::{Desired, Group, PROXY, labels};
 use crate::plan::observed::{FolderState, Observed};
-use crate::plan::removal::orphans;
+use crate::plan::removal::{orphans, unused_networks};
 use crate::plan::{Action, Operation, Plan, service, subnets};
 
 /// Why a plan is refused as a whole: going on could harm data or somebody else's containers.
@@ -37,6 +37,16 @@ pub enum Refusal {
         /// Not there at all.
         gone: bool,
     },
+    /// Data was seen in another folder, and the one that takes its place holds nothing.
+    #[error("the data of `{minion}` is in `{}`, and there is none in `{}`", before.display(), path.display())]
+    Elsewhere {
+        /// The instance.
+        minion: String,
+        /// The folder as it shall be.
+        path: PathBuf,
+        /// Where the data is.
+        before: PathBuf,
+    },
     /// No /26 is free.
     #[error("no free subnet is left for the network `{0}`")]
     NoSubnet(String),
@@ -60,6 +70,16 @@ impl Refusal {
             }
             Self::Shadowed { minion, path, .. } => format!(
                 "mount the disk of `{}` or put its data back; if the data is meant to be gone: `summoner down --purge {minion}`",
+                path.display()
+            ),
+            Self::Elsewhere {
+                minion,
+                path,
+                before,
+            } => format!(
+                "set `vsroot` and `dbsroot` back, or `summoner down {minion}`, then `mkdir -p {} && mv {} {}`",
+                path.parent().unwrap_or(path).display(),
+                before.display(),
                 path.display()
             ),
             Self::NoSubnet(_) => {
@@ -192,6 +212,7 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
     }
     if scope.is_none() {
         orphans(desired, observed, &mut builder, &mut refusals);
+        unused_networks(desired, observed, &mut builder);
     }
     if refusals.is_empty() {
         Ok(builder.build())
@@ -202,10 +223,8 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
 
 /// Networks that are there twice: a run was killed while the engine made one, and the next run made
 /// another. The one that containers use stays.
-fn twins(name: &str, minion: &str, desired: &Desired, observed: &Observed, builder: &mut Builder) {
-    let ours = |n: &&crate::engine::Network| {
-        n.name == name && n.labels.get(labels::PROJECT) == Some(&desired.project)
-    };
+fn twins(name: &str, minion: &str, observed: &Observed, builder: &mut Builder) {
+    let ours = |n: &&crate::engine::Network| n.name == name && observed.owns(n);
     let used = |n: &crate::engine::Network| {
         observed
             .containers
@@ -259,8 +278,8 @@ fn networks(
     );
     for (name, internal, minion, project) in wanted {
         if let Some(network) = observed.networks.iter().find(|n| n.name == name) {
-            if network.labels.get(labels::PROJECT) == Some(&desired.project) {
-                twins(&name, &minion, desired, observed, builder);
+            if observed.owns(network) {
+                twins(&name, &minion, observed, builder);
             } else {
                 refusals.push(Refusal::ForeignNetwork(name));
             }
@@ -308,6 +327,14 @@ fn folders(
     refusals: &mut Vec<Refusal>,
 ) {
     let seen = observed.state.minions.get(&group.name).map(|r| &r.filled);
+    // Another `vsroot` gives every folder another place, and what does not follow would be shadowed.
+    let elsewhere = |path: &Path| {
+        seen.into_iter().flatten().find(|before| {
+            before.file_name() == path.file_name()
+                && group.folders.iter().all(|f| f.path != **before)
+                && observed.folders.get(*before) == Some(&FolderState::Filled)
+        })
+    };
     for folder in &group.folders {
         let state = observed.folders.get(&folder.path);
         if seen.is_some_and(|s| s.contains(&folder.path)) && state != Some(&FolderState::Filled) {
@@ -315,6 +342,14 @@ fn folders(
                 minion: group.name.clone(),
                 path: folder.path.clone(),
                 gone: state.is_none(),
+            });
+        } else if let Some(before) =
+            elsewhere(&folder.path).filter(|_| state != Some(&FolderState::Filled))
+        {
+            refusals.push(Refusal::Elsewhere {
+                minion: group.name.clone(),
+                path: folder.path.clone(),
+                before: before.clone(),
             });
         } else if state.is_none() {
             builder.add(
