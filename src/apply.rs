@@ -110,6 +110,15 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+impl Outcome {
+    /// Whether something of an instance failed or was not begun.
+    #[must_use]
+    pub fn failed(&self, instance: &str) -> bool {
+        let of = |target: &str| target.split('/').next() == Some(instance);
+        self.failures.iter().any(|f| of(&f.target)) || self.skipped.iter().any(|t| of(t))
+    }
+}
+
 /// How far an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
@@ -241,6 +250,28 @@ impl Run {
             target: target.clone(),
             action: verb.clone(),
         });
+        if let Action::Pull { image } = &self.operation.action {
+            let mut cancelled = self.context.cancelled.clone();
+            // Gigabytes may be on their way. Who cannot hear of it any more is not cancelled.
+            let stop = async move {
+                if cancelled.wait_for(|c| *c).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let pull = self
+                .context
+                .engine
+                .pull(image, self.context.events.as_ref());
+            tokio::select! {
+                pulled = pull => pulled.map_err(|e| Failure::engine(target, &e))?,
+                () = stop => return Ok(false),
+            }
+            self.context.events.event(Event::Finished {
+                target: target.clone(),
+                action: verb,
+            });
+            return Ok(true);
+        }
         match self.on_engine().await? {
             Some(result) => result.map_err(|e| Failure::engine(target, &e))?,
             None => self.on_disk().await?,
@@ -258,7 +289,6 @@ impl Run {
         Ok(Some(match &self.operation.action {
             Action::CreateNetwork(spec) => under_way::network(engine.as_ref(), spec).await,
             Action::RemoveNetwork { id } => engine.remove_network(id).await,
-            Action::Pull { image } => engine.pull(image, self.context.events.as_ref()).await,
             Action::Update { id } => engine.update(id, &self.service()?.spec).await,
             Action::Rename { id } => engine.rename(id, &self.service()?.name).await,
             Action::Connect {

@@ -24,6 +24,7 @@ use crate::proxy::certificate::check_files;
 use crate::proxy::{self};
 use crate::render;
 use crate::secret::Secret;
+use crate::state::lock::Lock;
 use crate::state::secrets::Secrets;
 use crate::state::{Paths, Remembered, State, StateError};
 
@@ -148,6 +149,15 @@ impl Project {
         })
     }
 
+    /// Takes the lock, and reads again what another run may have written until it gave the lock away:
+    /// passwords that we do not know of would be lost when we save ours.
+    pub fn lock(&mut self, command: &str) -> Result<Lock, StateError> {
+        let lock = Lock::take(&self.paths, command)?;
+        self.state = State::load(&self.paths)?;
+        self.secrets = Secrets::load(&self.paths)?;
+        Ok(lock)
+    }
+
     /// Takes back from running containers what was remembered of their instances, where the state
     /// was lost: without it the minions' newer defaults would be planned as updates.
     pub fn adopt(&mut self, containers: &[Container]) {
@@ -203,6 +213,10 @@ impl Project {
             root: self.environment.root.clone(),
             edge: self.edge(),
             pools: self.environment.subnets.clone(),
+            data_roots: vec![
+                self.environment.vsroot.clone(),
+                self.environment.dbsroot.clone(),
+            ],
             ..Desired::default()
         };
         let mut rendered = Vec::new();
@@ -322,6 +336,12 @@ impl Project {
         }
         // New passwords beside old data would lock the user out: find the old ones, or refuse.
         let mut lost = Vec::new();
+        let new_template = self.secrets.existed
+            && self
+                .state
+                .minions
+                .get(&instance.name)
+                .is_some_and(|r| !r.template_hash.is_empty() && r.template_hash != minion.hash);
         let env_file = dotenv::read(&self.paths.build(&instance.name).join(".env"));
         for name in &made {
             let variable = parameters::env_name(name);
@@ -334,8 +354,9 @@ impl Project {
                 Some(value) => {
                     book.insert(name.clone(), Secret::new(value));
                 }
-                // A password that no service uses opens nothing.
-                None if !used(&output.project, &variable) => {}
+                // A password that no service uses opens nothing, and one that the minion did not
+                // have before was never lost.
+                None if new_template || !used(&output.project, &variable) => {}
                 None => lost.push(name.clone()),
             }
         }

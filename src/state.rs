@@ -198,6 +198,26 @@ impl State {
         })
     }
 
+    /// Notes an instance before anything is made of it. The version stays what it was until
+    /// [`Self::installed`]: after an update that failed, the old one runs.
+    pub fn begin(&mut self, name: &str, mut wanted: Remembered) {
+        if let Some(before) = self.minions.get(name) {
+            wanted.filled.extend(before.filled.iter().cloned());
+            wanted.folders.extend(before.folders.iter().cloned());
+            if before.minion == wanted.minion && !before.version.is_empty() {
+                wanted.version.clone_from(&before.version);
+            }
+        }
+        self.minions.insert(name.to_owned(), wanted);
+    }
+
+    /// Notes the version that an instance runs now.
+    pub fn installed(&mut self, name: &str, version: String) {
+        if let Some(remembered) = self.minions.get_mut(name) {
+            remembered.version = version;
+        }
+    }
+
     /// Writes it when it differs from what is there.
     ///
     /// # Panics
@@ -245,6 +265,22 @@ mod tests {
             State::load(&paths),
             Err(StateError::Newer { found: 2, .. })
         ));
+    }
+
+    #[test]
+    fn a_version_that_failed_is_not_pinned() {
+        let wanted = |version: &str| Remembered {
+            minion: "ghost".into(),
+            version: version.into(),
+            ..Remembered::default()
+        };
+        let mut state = State::default();
+        state.begin("blog", wanted("5"));
+        assert_eq!(state.minions["blog"].version, "5");
+        state.begin("blog", wanted("6"));
+        assert_eq!(state.minions["blog"].version, "5");
+        state.installed("blog", "6".into());
+        assert_eq!(state.minions["blog"].version, "6");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Stage {
             .map(|(name, text)| {
                 let mut group = group(name, text);
                 for folder in &mut group.folders {
-                    folder.path = self.root().join("data").join(name);
+                    folder.path = self.root().join("data").join(name).join("db");
                     folder.uid = rustix::process::getuid().as_raw();
                     folder.gid = rustix::process::getgid().as_raw();
                 }
@@ -64,6 +64,7 @@ impl Stage {
             .collect();
         Desired {
             root: self.root().to_owned(),
+            data_roots: vec![self.root().join("data")],
             ..world::desired(groups)
         }
     }
@@ -77,7 +78,7 @@ impl Stage {
     }
 
     async fn observe(&self, engine: &FakeEngine, desired: &Desired) -> Observed {
-        let mut observed = observe::engine_side(engine, "acme", self.root())
+        let mut observed = observe::engine_side(engine, &desired.project, self.root())
             .await
             .expect("the engine answers");
         observe::disk_side(
@@ -414,10 +415,14 @@ async fn purge_deletes_the_data_of_its_minion_and_no_other() {
     let wish = stage.wish(&[("blog", BLOG.to_owned()), ("shop", shop)]);
     stage.up(&stage.fake, &wish).await;
     for name in ["blog", "shop"] {
-        std::fs::write(stage.root().join("data").join(name).join("ibdata1"), b"x").unwrap();
+        std::fs::write(
+            stage.root().join("data").join(name).join("db/ibdata1"),
+            b"x",
+        )
+        .unwrap();
     }
     let mut observed = stage.observe(&stage.fake, &wish).await;
-    let data = stage.root().join("data/blog");
+    let data = stage.root().join("data/blog/db");
     observed
         .state
         .minions
@@ -426,10 +431,129 @@ async fn purge_deletes_the_data_of_its_minion_and_no_other() {
         .folders
         .insert(PathBuf::from(&data));
     let only = BTreeSet::from(["blog".to_owned()]);
-    let plan = removal::down("acme", &observed, &only, false, &only).unwrap();
+    let plan = removal::down(&wish, &observed, &only, false, &only).unwrap();
     let outcome = stage.carry_out(&stage.fake, &plan, &wish, observed).await;
     assert_eq!(outcome.failures, []);
     assert!(!data.exists());
-    assert!(stage.root().join("data/shop/ibdata1").exists());
+    assert!(stage.root().join("data/shop/db/ibdata1").exists());
     assert_eq!(stage.containers().await.len(), 2);
+}
+
+/// The name of a project is its domain where nobody gave it one. Two databases in one data folder
+/// would be the end of the data.
+#[tokio::test]
+async fn another_domain_replaces_the_containers_and_leaves_none_beside_them() {
+    let stage = Stage::new();
+    stage.up(&stage.fake, &stage.blog()).await;
+    let text = BLOG.replace("example.org", "example.net");
+    let text = text.replace("example-org", "example-net");
+    let mut wish = stage.wish(&[("blog", text.replace("acme-edge", "net-edge"))]);
+    wish.project = "example.net".into();
+    wish.edge = "summoner-net-edge".into();
+    wish.groups[0].networks = vec![("blog-example-net_default".into(), false)];
+    for service in wish.groups[0].services.values_mut() {
+        let labels = &mut service.spec.labels;
+        labels.insert("io.summoner.project".into(), "example.net".into());
+    }
+    let outcome = stage.up(&stage.fake, &wish).await;
+    assert_eq!(outcome.failures, []);
+    assert_eq!(
+        stage.containers().await,
+        [
+            running("blog-example.net", "ghost:5"),
+            running("mysql-blog-example.net", "mysql:8"),
+        ]
+    );
+    let networks = stage.fake.networks().await.unwrap();
+    let mut names: Vec<&str> = networks.iter().map(|n| n.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["blog-example-net_default", "summoner-net-edge"]);
+    assert!(stage.plan(&wish).await.is_empty());
+}
+
+/// A copy of a project folder with its name but another domain has networks of its own.
+#[tokio::test]
+async fn networks_of_a_copy_of_the_project_are_somebody_elses() {
+    let stage = Stage::new();
+    stage.up(&stage.fake, &stage.blog()).await;
+    let copy = tempfile::tempdir().unwrap();
+    let observed = observe::engine_side(&stage.fake, "acme", copy.path())
+        .await
+        .unwrap();
+    assert!(observed.own_networks.is_empty());
+    let all = BTreeSet::from(["blog".to_owned()]);
+    let plan = removal::down(&stage.blog(), &observed, &all, true, &BTreeSet::new()).unwrap();
+    assert!(plan.is_empty(), "{}", plan.to_text());
+    let refused = reconcile::plan(&stage.blog(), &observed, None).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("`summoner-acme-edge` exists and is not summoner's"),
+        "{refused}"
+    );
+}
+
+/// Whatever one call fails while a new version is given up, two never run on one data folder, and
+/// the next run with the old wish ends with the old version.
+#[tokio::test]
+async fn a_way_back_on_which_a_call_fails_puts_the_old_container_back_all_the_same() {
+    for n in 1.. {
+        let stage = Stage::new();
+        stage.up(&stage.fake, &stage.blog()).await;
+        stage.fake.image("ghost:6").with_healthcheck().unhealthy();
+        let engine = stage.fake.restarted();
+        engine.fail_at(n);
+        stage.up(&engine, &stage.updated()).await;
+        let apps = |all: Vec<(String, String, RunState, Health)>| {
+            let mut apps = all.into_iter().filter(|c| c.1.starts_with("ghost"));
+            apps.by_ref()
+                .filter(|c| c.2 == RunState::Running)
+                .map(|c| c.1)
+                .collect::<Vec<_>>()
+        };
+        let journal = stage.fake.take_journal();
+        if engine.calls() < n {
+            break;
+        }
+        // When the very last step fails there is nobody to take it: the old one is stopped then, and
+        // stays what it was for a run that fails again.
+        let last = journal.last().is_some_and(|l| {
+            l.starts_with("start blog-example.org") && l.contains("wants it to fail")
+        });
+        let wanted: &[&str] = if last { &[] } else { &["ghost:5"] };
+        assert_eq!(apps(stage.containers().await), wanted, "{n}: {journal:?}");
+        // The new version fails again, and never beside the old one.
+        stage.up(&stage.fake.restarted(), &stage.updated()).await;
+        let journal = stage.fake.take_journal();
+        assert_eq!(apps(stage.containers().await), wanted, "{n}: {journal:?}");
+        stage.up(&stage.fake.restarted(), &stage.blog()).await;
+        assert_eq!(stage.containers().await, blog_runs("ghost:5"), "{n}");
+    }
+}
+
+/// A run was killed when the new version was well and the old one not removed yet; then another
+/// update fails. What worked last comes back, not what worked before it.
+#[tokio::test]
+async fn what_got_well_before_a_kill_is_what_a_failed_update_comes_back_to() {
+    let stage = Stage::new();
+    stage.fake.image("ghost:6").with_healthcheck();
+    stage.fake.image("ghost:7").with_healthcheck().unhealthy();
+    stage.up(&stage.fake, &stage.blog()).await;
+    // The removal of the old container is the last call: it never comes.
+    let calls = {
+        let rehearsal = Stage::new();
+        rehearsal.fake.image("ghost:6").with_healthcheck();
+        rehearsal.up(&rehearsal.fake, &rehearsal.blog()).await;
+        let engine = rehearsal.fake.restarted();
+        rehearsal.up(&engine, &rehearsal.updated()).await;
+        engine.calls()
+    };
+    let victim = stage.fake.restarted();
+    victim.fail_at(calls);
+    stage.up(&victim, &stage.updated()).await;
+    assert_eq!(stage.containers().await.len(), 3);
+    let wish = stage.wish(&[("blog", BLOG.replace("ghost:5", "ghost:7"))]);
+    let outcome = stage.up(&stage.fake, &wish).await;
+    assert_eq!(outcome.failures.len(), 1, "{outcome:?}");
+    assert_eq!(stage.containers().await, blog_runs("ghost:6"));
 }

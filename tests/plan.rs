@@ -5,7 +5,8 @@ mod world;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use summoner::engine::{Container, RunState};
+use summoner::engine::{Container, Health, RunState};
+use summoner::plan::Action;
 use summoner::plan::desired::{Desired, labels};
 use summoner::plan::observed::{FolderState, Observed};
 use summoner::plan::reconcile::{Refusal, plan};
@@ -205,7 +206,7 @@ fn a_protected_block_that_is_gone_is_refused() {
         [Refusal::Protected("blog".into())]
     );
     let all = BTreeSet::from(["blog".to_owned()]);
-    assert!(removal::down("acme", &observed, &all, true, &BTreeSet::new()).is_err());
+    assert!(removal::down(&blog(), &observed, &all, true, &BTreeSet::new()).is_err());
 }
 
 #[test]
@@ -241,26 +242,9 @@ fn an_empty_folder_never_shadows_data_that_was_seen() {
 }
 
 #[test]
-fn a_changed_vsroot_never_starts_a_tool_with_empty_folders() {
-    let mut wish = blog();
-    let observed = applied(&wish);
-    wish.groups[0].folders[0].path = "/elsewhere/blog/db".into();
-    let refused = refusals(&wish, &observed);
-    assert_eq!(
-        refused[0].to_string(),
-        "`/elsewhere/blog/db` of `blog` would begin empty, its data is in `/data/database/blog/db`"
-    );
-    assert!(
-        refused[0]
-            .hint()
-            .contains("`mv /data/database/blog/db /elsewhere/blog/db`")
-    );
-}
-
-#[test]
 fn a_network_of_someone_else_is_refused() {
     let mut observed = applied(&blog());
-    observed.networks[1].labels.clear();
+    observed.own_networks.remove("net-blog-example-org_default");
     assert_eq!(
         refusals(&blog(), &observed),
         [Refusal::ForeignNetwork("blog-example-org_default".into())]
@@ -331,9 +315,18 @@ plan: 0 to add, 1 to change, 1 to remove
 "
     );
     let replaced = back(&started);
+    // The new one is well: if going back fails, it is what there is to come back to.
     assert!(
-        replaced.starts_with("  ~ blog/app  recreate  a replacement was cut off"),
+        replaced.contains("~ blog/app  recreate  definition changed"),
         "{replaced}"
+    );
+    let broken = back(&|o| {
+        started(o);
+        find(o, "blog-example.org").health = Health::Unhealthy;
+    });
+    assert!(
+        broken.starts_with("  ~ blog/app  recreate  a replacement was cut off"),
+        "{broken}"
     );
 }
 
@@ -341,12 +334,12 @@ plan: 0 to add, 1 to change, 1 to remove
 fn down_keeps_data_and_purge_names_what_it_deletes() {
     let observed = applied(&blog());
     let all = BTreeSet::from(["blog".to_owned()]);
-    let kept = removal::down("acme", &observed, &all, true, &BTreeSet::new())
+    let kept = removal::down(&blog(), &observed, &all, true, &BTreeSet::new())
         .unwrap()
         .to_text();
     assert!(!kept.contains("DELETED"), "{kept}");
     assert!(kept.contains("- network/summoner-acme-edge"), "{kept}");
-    let purged = removal::down("acme", &observed, &all, false, &all)
+    let purged = removal::down(&blog(), &observed, &all, false, &all)
         .unwrap()
         .to_text();
     assert!(
@@ -354,6 +347,94 @@ fn down_keeps_data_and_purge_names_what_it_deletes() {
         "{purged}"
     );
     assert!(!purged.contains("summoner-acme-edge"), "{purged}");
+}
+
+#[test]
+fn a_protection_that_up_has_not_applied_yet_holds_against_down() {
+    let observed = applied(&blog());
+    let mut wish = blog();
+    wish.groups[0].protect = true;
+    let all = BTreeSet::from(["blog".to_owned()]);
+    let refused = removal::down(&wish, &observed, &all, false, &all).expect_err("a refusal");
+    assert_eq!(refused.0, [Refusal::Protected("blog".into())]);
+}
+
+/// `cp -r` of a project takes along a `state.json` that names the data of the original.
+#[test]
+fn purge_in_a_copy_of_a_project_keeps_the_data_of_the_original() {
+    let mut observed = applied(&blog());
+    for path in [
+        "/original/database/blog/db",
+        "/data/shop/html",
+        "/data/blog/../shop/html",
+        "/data/blog",
+    ] {
+        let folders = &mut observed.state.minions.get_mut("blog").unwrap().folders;
+        folders.insert(path.into());
+        observed.folders.insert(path.into(), FolderState::Filled);
+    }
+    let all = BTreeSet::from(["blog".to_owned()]);
+    let plan = removal::down(&blog(), &observed, &all, false, &all).unwrap();
+    let Some(Action::Purge { folders }) = plan.operations.last().map(|o| &o.action) else {
+        panic!("{}", plan.to_text())
+    };
+    assert_eq!(
+        folders,
+        &[std::path::PathBuf::from("/data/database/blog/db")]
+    );
+}
+
+#[test]
+fn another_place_for_data_never_shadows_what_is_in_the_old_one() {
+    let mut moved = blog();
+    moved.groups[0].folders[0].path = "/big/blog/db".into();
+    let mut observed = applied(&blog());
+    assert_eq!(
+        refusals(&moved, &observed)[0].to_string(),
+        "the data of `blog` is in `/data/database/blog/db`, and there is none in `/big/blog/db`"
+    );
+    // It was moved along.
+    observed.folders = [("/big/blog/db".into(), FolderState::Filled)].into();
+    assert!(plan(&moved, &observed, None).unwrap().is_empty());
+}
+
+/// What runs may still need it, and goes on running when the update fails.
+#[test]
+fn a_service_that_left_the_template_goes_after_the_update_of_the_others() {
+    let mut observed = applied(&blog());
+    let mut cache = find(&mut observed, "mysql-blog-example.org").clone();
+    cache.id = "id-cache".into();
+    cache.name = "cache-blog-example.org".into();
+    cache.labels.insert(labels::SERVICE.into(), "cache".into());
+    observed.containers.push(cache);
+    let plan = plan(
+        &blog_with("image: ghost:5", "image: ghost:6"),
+        &observed,
+        None,
+    )
+    .unwrap();
+    let last = plan.operations.last().unwrap();
+    assert_eq!(last.target, "blog/cache", "{}", plan.to_text());
+    let before = |o: &(usize, _)| plan.operations[o.0].target == "blog/app";
+    assert!(last.after.iter().any(before), "{}", plan.to_text());
+}
+
+#[test]
+fn a_service_that_takes_over_the_name_of_another_waits_until_that_is_gone() {
+    let mut observed = applied(&blog());
+    let app = find(&mut observed, "blog-example.org");
+    app.labels.insert(labels::SERVICE.into(), "web".into());
+    let plan = plan(&blog(), &observed, None).unwrap();
+    let at = |target: &str| {
+        let all = &plan.operations;
+        all.iter().position(|o| o.target == target).unwrap()
+    };
+    let create = &plan.operations[at("blog/app")];
+    assert!(
+        create.after.iter().any(|(i, _)| *i == at("blog/web")),
+        "{}",
+        plan.to_text()
+    );
 }
 
 #[test]

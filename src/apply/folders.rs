@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use crate::apply::Context;
-use crate::engine::{ContainerSpec, MountKind, MountSpec};
+use crate::engine::{ContainerSpec, EngineError, MountKind, MountSpec};
 use crate::files;
 use crate::plan::desired::labels;
 
@@ -110,12 +110,20 @@ async fn as_root(
     );
     let engine = &context.engine;
     let run = async {
-        let id = engine.create(&name, &spec).await?;
+        let id = match engine.create(&name, &spec).await {
+            // The proxy's image may be on its way still, or never asked for: without a site there
+            // is no proxy.
+            Err(EngineError::NotFound { kind: "image", .. }) => {
+                engine.pull(&spec.image, context.events.as_ref()).await?;
+                engine.create(&name, &spec).await?
+            }
+            made => made?,
+        };
         engine.start(&id).await?;
         let code = engine.wait(&id).await?;
         let log = super::wait::log_tail(engine.as_ref(), &id).await;
         engine.remove(&id).await?;
-        Ok::<_, crate::engine::EngineError>((code, log))
+        Ok::<_, EngineError>((code, log))
     };
     match run.await {
         Ok((0, _)) => Ok(()),

@@ -66,16 +66,17 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
                 return Ok(false);
             }
             started("recreate");
-            for id in discard {
-                take_away(run, service, id)
-                    .await
-                    .map_err(|e| engine_failure(&e))?;
-            }
             let name = format!("{}{NEXT}", service.name);
             let new = make(run, service, &name).await?;
             if !run.gate().await {
                 let _ = engine.remove(&new).await;
                 return Ok(false);
+            }
+            // Not before everything is there: a failed attempt may run, and be better than nothing.
+            for id in discard {
+                take_away(run, service, id)
+                    .await
+                    .map_err(|e| engine_failure(&e))?;
             }
             if *overlap {
                 side_by_side(run, service, old, &new).await?;
@@ -85,12 +86,18 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
         }
         Action::Finish { id, previous } => {
             started("finish");
+            // It runs where a failed update put it back under this name: never two on the same data.
+            if !service.overlaps() {
+                engine
+                    .stop(previous, service.grace())
+                    .await
+                    .map_err(|e| engine_failure(&e))?;
+            }
             limited(run, under_way::start(engine.as_ref(), id, &service.spec))
                 .await
                 .map_err(|e| engine_failure(&e))?;
             match settle(run, service, id).await {
-                Ok(()) => engine
-                    .remove(previous)
+                Ok(()) => take_away(run, service, previous)
                     .await
                     .map_err(|e| engine_failure(&e))?,
                 Err(failure) => {
@@ -277,14 +284,18 @@ async fn roll_back(
 ) -> Box<Failure> {
     let engine = &run.context.engine;
     let target = service.target();
-    // A new one that left the name free is enough: it may resist removal for a while.
     let back = async {
-        take_away(run, service, new).await?;
+        // One that does not run any more is enough: it may resist removal for a while, and the next
+        // run sees to it. Removal kills what did not stop.
+        let stopped = engine.stop(new, service.grace()).await;
+        if let (Err(_), Err(error)) = (stopped, engine.remove(new).await) {
+            return Err(error);
+        }
         engine
             .rename(old, &service.name)
             .await
             .or_else(|e| match e {
-                // It never lost its name.
+                // It never lost its name, or the new one still has it.
                 EngineError::Conflict(_) | EngineError::Other { .. } => Ok(()),
                 e => Err(e),
             })?;

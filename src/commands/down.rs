@@ -14,7 +14,7 @@ use crate::commands::{Session, exit, up, world};
 use crate::events::Events;
 use crate::plan::desired::{PROXY, labels};
 use crate::plan::removal;
-use crate::state::lock::Lock;
+use crate::project::Project;
 
 pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let report = &session.report;
@@ -23,7 +23,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        Some(Lock::take(&project.paths, "down")?)
+        Some(project.lock("down")?)
     };
     let world = world::look(session, project).await?;
     let mut names = args.minions.clone();
@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         purge.extend(args.minions.iter().cloned());
     }
     let plan = removal::down(
-        &world.project.environment.project,
+        &world.wanted.desired,
         &world.observed,
         &minions,
         scope.is_none(),
@@ -107,19 +107,30 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     if !outcome.failures.is_empty() {
         return Ok(exit::PARTIAL);
     }
-    for minion in &minions {
-        if purge.contains(minion) {
-            project.state.minions.remove(minion);
-            project.secrets.book.remove(minion);
-        }
-    }
-    if !purge.is_empty() {
-        project.state.save(&project.paths)?;
-        project.secrets.save(&project.paths)?;
-    }
+    forget(session, &mut project, &purge)?;
     drop(lock);
     if back {
         report.note("`summoner up` brings it back");
     }
     Ok(exit::OK)
+}
+
+/// Forgets what was purged, and names the data that purge has no business with.
+fn forget(session: &Session, project: &mut Project, purged: &BTreeSet<String>) -> Result<()> {
+    for minion in purged {
+        let remembered = project.state.minions.remove(minion);
+        let folders = remembered.into_iter().flat_map(|r| r.folders);
+        for folder in folders.filter(|f| f.exists()) {
+            session.report.note(&format!(
+                "`{}` is kept: it is not below the vsroot and dbsroot of config.yml",
+                folder.display()
+            ));
+        }
+        project.secrets.book.remove(minion);
+    }
+    if !purged.is_empty() {
+        project.state.save(&project.paths)?;
+        project.secrets.save(&project.paths)?;
+    }
+    Ok(())
 }

@@ -20,15 +20,16 @@ use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::observe;
 use crate::project::preflight::{self, Finding, Level};
+use crate::state::State;
 use crate::state::lock::Lock;
 
 pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let report = &session.report;
-    let project = world::open(session)?;
+    let mut project = world::open(session)?;
     let lock = if args.dry_run {
         None
     } else {
-        Some(Lock::take(&project.paths, "up")?)
+        Some(project.lock("up")?)
     };
     let world = world::look(session, project).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
@@ -118,22 +119,13 @@ async fn carry_out(
     // Passwords before anything that is made with them.
     project.paths.create()?;
     project.secrets.save(&project.paths)?;
-    let mut wanted_versions = BTreeMap::new();
-    for (name, mut remembered) in wanted.state.minions {
+    let mut versions = BTreeMap::new();
+    for (name, remembered) in wanted.state.minions {
         if scope.is_some_and(|s| !s.contains(&name)) {
             continue;
         }
-        if let Some(before) = project.state.minions.get(&name) {
-            // A version is remembered when it runs: one that failed must not outlive its line in
-            // config.yml.
-            if before.minion == remembered.minion {
-                let version = std::mem::replace(&mut remembered.version, before.version.clone());
-                wanted_versions.insert(name.clone(), version);
-            }
-            remembered.filled.extend(before.filled.iter().cloned());
-            remembered.folders.extend(before.folders.iter().cloned());
-        }
-        project.state.minions.insert(name, remembered);
+        versions.insert(name.clone(), remembered.version.clone());
+        project.state.begin(&name, remembered);
     }
     project.state.save(&project.paths)?;
 
@@ -161,25 +153,7 @@ async fn carry_out(
     let outcome = apply::apply(plan, context).await;
     report.finish_progress();
 
-    // Which data folders hold something now: from here on an empty one is no new one.
-    for (name, version) in wanted_versions {
-        let own = |target: &str| target.split('/').next() == Some(name.as_str());
-        let failed = outcome.interrupted
-            || outcome.failures.iter().any(|f| own(&f.target))
-            || outcome.skipped.iter().any(|t| own(t));
-        if let Some(remembered) = project.state.minions.get_mut(&name).filter(|_| !failed) {
-            remembered.version = version;
-        }
-    }
-    for remembered in project.state.minions.values_mut() {
-        let filled: Vec<_> = remembered
-            .folders
-            .iter()
-            .filter(|f| observe::folder(f) == Some(FolderState::Filled))
-            .cloned()
-            .collect();
-        remembered.filled.extend(filled);
-    }
+    remember(&mut project.state, versions, &outcome);
     // Told before anything else can go wrong.
     tell(session, &outcome);
     project.state.save(&project.paths)?;
@@ -226,6 +200,25 @@ async fn carry_out(
         ) => *code,
         _ => exit::PARTIAL,
     })
+}
+
+/// Which data folders hold something now: from here on an empty one is no new one; and which
+/// versions run now.
+fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Outcome) {
+    for remembered in state.minions.values_mut() {
+        let filled: Vec<_> = remembered
+            .folders
+            .iter()
+            .filter(|f| observe::folder(f) == Some(FolderState::Filled))
+            .cloned()
+            .collect();
+        remembered.filled.extend(filled);
+    }
+    for (name, version) in versions {
+        if !outcome.failed(&name) {
+            state.installed(&name, version);
+        }
+    }
 }
 
 /// Comes back when the user types Ctrl-C, or the system wants us to end: both give an update the

@@ -50,6 +50,9 @@ pub struct Desired {
     pub edge: String,
     /// Pools of subnets, CIDR, in the order of preference.
     pub pools: Vec<String>,
+    /// Folders that hold the data of all instances, each in a folder of its own: `vsroot`,
+    /// `dbsroot`. What lies elsewhere is never deleted.
+    pub data_roots: Vec<PathBuf>,
     /// Instances and the proxy.
     pub groups: Vec<Group>,
     /// The proxy's files; `None` where nothing is exposed.
@@ -129,6 +132,12 @@ impl Service {
     #[must_use]
     pub fn target(&self) -> String {
         format!("{}/{}", self.minion, self.service)
+    }
+
+    /// Whether an update runs old and new side by side: host ports cannot be held by two at once.
+    #[must_use]
+    pub fn overlaps(&self) -> bool {
+        self.overlap && self.spec.ports.is_empty()
     }
 
     /// How long it may take to stop: its `stop_grace_period`, else 10 s as in Compose.

@@ -11,7 +11,7 @@ use crate::state::State;
 /// The world as it was when it was looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
-    /// Containers of this project (same name and same root), one-off ones left out.
+    /// Containers of this project (same root), one-off ones left out.
     pub containers: Vec<Container>,
     /// Names of containers that others own, and who: another project root, or nobody we know.
     pub foreign: BTreeMap<String, String>,
@@ -20,6 +20,8 @@ pub struct Observed {
     pub helpers: Vec<(String, String)>,
     /// Networks of the engine.
     pub networks: Vec<Network>,
+    /// Ids of those that are this project's.
+    pub own_networks: BTreeSet<String>,
     /// Images that are there.
     pub images: Vec<Image>,
     /// Subnets the host already routes somewhere, CIDR.
@@ -63,6 +65,12 @@ pub struct Generation {
 }
 
 impl Observed {
+    /// Whether a network is this project's.
+    #[must_use]
+    pub fn owns(&self, network: &Network) -> bool {
+        self.own_networks.contains(&network.id)
+    }
+
     /// The image of a reference.
     #[must_use]
     pub fn image(&self, reference: &str) -> Option<&Image> {

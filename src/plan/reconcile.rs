@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::compose::Condition;
 use crate::engine::NetworkSpec;
-use crate::plan::desired::{Desired, Folder, Group, PROXY, labels};
+use crate::plan::desired::{Desired, Group, PROXY, labels};
 use crate::plan::observed::{FolderState, Observed};
-use crate::plan::removal::orphans;
+use crate::plan::removal::{orphans, unused_networks};
 use crate::plan::{Action, Operation, Plan, service, subnets};
 
 /// Why a plan is refused as a whole: going on could harm data or somebody else's containers.
@@ -37,15 +37,15 @@ pub enum Refusal {
         /// Not there at all.
         gone: bool,
     },
-    /// Data lies in a folder that config.yml no longer means, and the one it means has none.
-    #[error("`{}` of `{minion}` would begin empty, its data is in `{}`", to.display(), from.display())]
-    Moved {
+    /// Data was seen in another folder, and the one that takes its place holds nothing.
+    #[error("the data of `{minion}` is in `{}`, and there is none in `{}`", before.display(), path.display())]
+    Elsewhere {
         /// The instance.
         minion: String,
-        /// Where its data is.
-        from: PathBuf,
-        /// Where config.yml says it is.
-        to: PathBuf,
+        /// The folder as it shall be.
+        path: PathBuf,
+        /// Where the data is.
+        before: PathBuf,
     },
     /// No /26 is free.
     #[error("no free subnet is left for the network `{0}`")]
@@ -72,11 +72,15 @@ impl Refusal {
                 "mount the disk of `{}` or put its data back; if the data is meant to be gone: `summoner down --purge {minion}`",
                 path.display()
             ),
-            Self::Moved { minion, from, to } => format!(
-                "put `vsroot` and `dbsroot` back, or move the data: `summoner down {minion}`, `mkdir -p {2}`, `mv {0} {1}`",
-                from.display(),
-                to.display(),
-                to.parent().unwrap_or(to).display()
+            Self::Elsewhere {
+                minion,
+                path,
+                before,
+            } => format!(
+                "set `vsroot` and `dbsroot` back, or `summoner down {minion}`, then `mkdir -p {} && mv {} {}`",
+                path.parent().unwrap_or(path).display(),
+                before.display(),
+                path.display()
             ),
             Self::NoSubnet(_) => {
                 "give summoner a pool that is free: `summoner: {subnets: [10.99.0.0/16]}`"
@@ -208,6 +212,7 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
     }
     if scope.is_none() {
         orphans(desired, observed, &mut builder, &mut refusals);
+        unused_networks(desired, observed, &mut builder);
     }
     if refusals.is_empty() {
         Ok(builder.build())
@@ -218,10 +223,8 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
 
 /// Networks that are there twice: a run was killed while the engine made one, and the next run made
 /// another. The one that containers use stays.
-fn twins(name: &str, minion: &str, desired: &Desired, observed: &Observed, builder: &mut Builder) {
-    let ours = |n: &&crate::engine::Network| {
-        n.name == name && n.labels.get(labels::PROJECT) == Some(&desired.project)
-    };
+fn twins(name: &str, minion: &str, observed: &Observed, builder: &mut Builder) {
+    let ours = |n: &&crate::engine::Network| n.name == name && observed.owns(n);
     let used = |n: &crate::engine::Network| {
         observed
             .containers
@@ -275,8 +278,8 @@ fn networks(
     );
     for (name, internal, minion, project) in wanted {
         if let Some(network) = observed.networks.iter().find(|n| n.name == name) {
-            if network.labels.get(labels::PROJECT) == Some(&desired.project) {
-                twins(&name, &minion, desired, observed, builder);
+            if observed.owns(network) {
+                twins(&name, &minion, observed, builder);
             } else {
                 refusals.push(Refusal::ForeignNetwork(name));
             }
@@ -324,6 +327,14 @@ fn folders(
     refusals: &mut Vec<Refusal>,
 ) {
     let seen = observed.state.minions.get(&group.name).map(|r| &r.filled);
+    // Another `vsroot` gives every folder another place, and what does not follow would be shadowed.
+    let elsewhere = |path: &Path| {
+        seen.into_iter().flatten().find(|before| {
+            before.file_name() == path.file_name()
+                && group.folders.iter().all(|f| f.path != **before)
+                && observed.folders.get(*before) == Some(&FolderState::Filled)
+        })
+    };
     for folder in &group.folders {
         let state = observed.folders.get(&folder.path);
         if seen.is_some_and(|s| s.contains(&folder.path)) && state != Some(&FolderState::Filled) {
@@ -332,11 +343,13 @@ fn folders(
                 path: folder.path.clone(),
                 gone: state.is_none(),
             });
-        } else if let Some(from) = moved(group, folder, observed) {
-            refusals.push(Refusal::Moved {
+        } else if let Some(before) =
+            elsewhere(&folder.path).filter(|_| state != Some(&FolderState::Filled))
+        {
+            refusals.push(Refusal::Elsewhere {
                 minion: group.name.clone(),
-                from,
-                to: folder.path.clone(),
+                path: folder.path.clone(),
+                before: before.clone(),
             });
         } else if state.is_none() {
             builder.add(
@@ -389,23 +402,6 @@ fn files(group: &Group, observed: &Observed, builder: &mut Builder) {
         ),
         Vec::new(),
     );
-}
-
-/// The folder of the same name that holds this instance's data now, when the one that is wanted
-/// holds none: `vsroot` or `dbsroot` was changed.
-fn moved(group: &Group, folder: &Folder, observed: &Observed) -> Option<PathBuf> {
-    let filled = |path: &PathBuf| observed.folders.get(path) == Some(&FolderState::Filled);
-    if filled(&folder.path) {
-        return None;
-    }
-    let seen = &observed.state.minions.get(&group.name)?.filled;
-    seen.iter()
-        .find(|p| {
-            p.file_name() == folder.path.file_name()
-                && filled(p)
-                && !group.folders.iter().any(|f| f.path == **p)
-        })
-        .cloned()
 }
 
 /// A path below the project's folder as the user would type it there.

@@ -1,7 +1,7 @@
 //! What goes away: instances that config.yml does not name any more, and what `down` was told to take.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::compose::Condition;
 use crate::engine::Container;
@@ -42,20 +42,46 @@ pub(super) fn orphans(
             &minion,
             "its block is gone from config.yml",
             observed,
-            &desired.project,
             builder,
         );
     }
 }
 
+/// Networks of ours that nothing shall be in any more: the domain or the project had another name.
+pub(super) fn unused_networks(desired: &Desired, observed: &Observed, builder: &mut Builder) {
+    let wanted: BTreeSet<&str> = desired
+        .groups
+        .iter()
+        .flat_map(|g| g.networks.iter().map(|(name, _)| name.as_str()))
+        .chain([desired.edge.as_str()])
+        .collect();
+    for network in observed.networks.iter().filter(|n| observed.owns(n)) {
+        let minion = network.labels.get(labels::MINION).map(String::as_str);
+        // Those of an instance that is gone went with it.
+        let known = minion.is_none_or(|m| desired.groups.iter().any(|g| g.name == m));
+        if wanted.contains(network.name.as_str()) || !known {
+            continue;
+        }
+        let after = builder
+            .items
+            .iter()
+            .filter(|(_, o, _)| minion.is_none_or(|m| o.minion == m))
+            .map(|(key, ..)| done(key.clone()))
+            .collect();
+        let op = operation(
+            format!("network/{}", network.name),
+            minion.unwrap_or_default(),
+            Action::RemoveNetwork {
+                id: network.id.clone(),
+            },
+            "nothing is in it any more",
+        );
+        builder.add(format!("remove-network:{}", network.id), op, after);
+    }
+}
+
 /// Operations that take an instance away and keep its data.
-fn remove_instance(
-    minion: &str,
-    cause: &str,
-    observed: &Observed,
-    project: &str,
-    builder: &mut Builder,
-) {
+fn remove_instance(minion: &str, cause: &str, observed: &Observed, builder: &mut Builder) {
     let containers: Vec<&Container> = observed
         .containers
         .iter()
@@ -91,10 +117,11 @@ fn remove_instance(
         builder.add(&key, op, after);
         removed.push(done(key));
     }
-    for network in observed.networks.iter().filter(|n| {
-        n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
-            && n.labels.get(labels::MINION).is_some_and(|m| m == minion)
-    }) {
+    for network in observed
+        .networks
+        .iter()
+        .filter(|n| observed.owns(n) && n.labels.get(labels::MINION).is_some_and(|m| m == minion))
+    {
         let key = format!("remove-network:{}", network.id);
         builder.add(
             &key,
@@ -122,7 +149,7 @@ fn remove_instance(
 /// What `down` does: takes instances away, with `purge` their data too. `all` takes the proxy and
 /// the shared network as well.
 pub fn down(
-    project: &str,
+    desired: &Desired,
     observed: &Observed,
     minions: &BTreeSet<String>,
     all: bool,
@@ -130,7 +157,11 @@ pub fn down(
 ) -> Result<Plan, Refusals> {
     let protected: Vec<Refusal> = minions
         .iter()
-        .filter(|m| observed.state.minions.get(*m).is_some_and(|r| r.protect))
+        .filter(|m| {
+            // As last applied, or as it was just written into config.yml.
+            observed.state.minions.get(*m).is_some_and(|r| r.protect)
+                || desired.groups.iter().any(|g| g.name == **m && g.protect)
+        })
         .map(|m| Refusal::Protected(m.clone()))
         .collect();
     if !protected.is_empty() {
@@ -138,22 +169,23 @@ pub fn down(
     }
     let mut builder = Builder::default();
     for minion in minions {
-        remove_instance(minion, DOWN, observed, project, &mut builder);
+        remove_instance(minion, DOWN, observed, &mut builder);
         if purge.contains(minion) {
-            purge_instance(minion, observed, &mut builder);
+            purge_instance(minion, &desired.data_roots, observed, &mut builder);
         }
     }
     if all {
-        remove_instance(PROXY, DOWN, observed, project, &mut builder);
+        remove_instance(PROXY, DOWN, observed, &mut builder);
         let after: Vec<(String, Condition)> = builder
             .items
             .iter()
             .map(|(key, ..)| done(key.clone()))
             .collect();
-        for network in observed.networks.iter().filter(|n| {
-            n.labels.get(labels::PROJECT).is_some_and(|p| p == project)
-                && !n.labels.contains_key(labels::MINION)
-        }) {
+        for network in observed
+            .networks
+            .iter()
+            .filter(|n| observed.owns(n) && !n.labels.contains_key(labels::MINION))
+        {
             builder.add(
                 format!("remove-network:{}", network.id),
                 operation(
@@ -171,7 +203,7 @@ pub fn down(
     Ok(builder.build())
 }
 
-fn purge_instance(minion: &str, observed: &Observed, builder: &mut Builder) {
+fn purge_instance(minion: &str, roots: &[PathBuf], observed: &Observed, builder: &mut Builder) {
     let folders: Vec<PathBuf> = observed
         .state
         .minions
@@ -179,7 +211,7 @@ fn purge_instance(minion: &str, observed: &Observed, builder: &mut Builder) {
         .map(|r| outermost(&r.folders))
         .unwrap_or_default()
         .into_iter()
-        .filter(|f| observed.folders.contains_key(f))
+        .filter(|f| observed.folders.contains_key(f) && is_data_of(minion, f, roots))
         .collect();
     if folders.is_empty() {
         return;
@@ -201,6 +233,17 @@ fn purge_instance(minion: &str, observed: &Observed, builder: &mut Builder) {
     let names: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
     op.data = Some(format!("DELETED for good: {}", names.join(", ")));
     builder.add(format!("purge:{minion}"), op, after);
+}
+
+/// Whether a folder is the instance's by the config.yml of today. What is remembered is not enough:
+/// in a copy of a project folder, `state.json` names the data of the original.
+fn is_data_of(minion: &str, folder: &Path, roots: &[PathBuf]) -> bool {
+    roots.iter().any(|root| {
+        folder.strip_prefix(root.join(minion)).is_ok_and(|below| {
+            let mut parts = below.components().peekable();
+            parts.peek().is_some() && parts.all(|c| matches!(c, Component::Normal(_)))
+        })
+    })
 }
 
 /// Folders without those that lie in another one of them.

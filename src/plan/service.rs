@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::compose::Condition;
-use crate::engine::{Container, RunState};
+use crate::engine::{Container, Health, RunState};
 use crate::plan::desired::{Group, Service, labels};
 use crate::plan::hash;
 use crate::plan::observed::Observed;
@@ -73,6 +73,27 @@ pub(super) fn plan_group(
     images: &mut BTreeSet<String>,
     refusals: &mut Vec<Refusal>,
 ) {
+    // Services that the template does not have any more. What runs now may still need them: they go
+    // when all of the others are done, unless one of those takes over the name.
+    let gone: Vec<(&str, &Container)> = observed
+        .containers
+        .iter()
+        .filter(|c| c.labels.get(labels::MINION) == Some(&group.name))
+        .filter_map(|c| Some((c.labels.get(labels::SERVICE)?.as_str(), c)))
+        .filter(|(service, _)| !group.services.contains_key(*service))
+        .collect();
+    let (in_the_way, needless): (Vec<_>, Vec<_>) = gone
+        .into_iter()
+        .partition(|(_, c)| group.services.values().any(|s| s.name == c.name));
+    let retire = |builder: &mut Builder, service: &str, container: &Container, after| {
+        let cause = "no such service in the template any more";
+        let mut op = remove(group, service, container, cause);
+        op.data = Some("kept".to_owned());
+        builder.add(format!("remove:{}", container.id), op, after);
+    };
+    for (service, container) in &in_the_way {
+        retire(builder, service, container, Vec::new());
+    }
     for service in start_order(group) {
         if let Some(owner) = observed.foreign.get(&service.name) {
             refusals.push(Refusal::Foreign {
@@ -81,26 +102,19 @@ pub(super) fn plan_group(
             });
             continue;
         }
-        plan_service(group, service, observed, builder, images);
+        let freed = in_the_way
+            .iter()
+            .filter(|(_, c)| c.name == service.name)
+            .map(|(_, c)| done(format!("remove:{}", c.id)))
+            .collect();
+        plan_service(group, service, freed, observed, builder, images);
     }
-    // Services that the template does not have any more.
-    for container in &observed.containers {
-        let (Some(minion), Some(service)) = (
-            container.labels.get(labels::MINION),
-            container.labels.get(labels::SERVICE),
-        ) else {
-            continue;
-        };
-        if *minion == group.name && !group.services.contains_key(service) {
-            let mut op = remove(
-                group,
-                service,
-                container,
-                "no such service in the template any more",
-            );
-            op.data = Some("kept".to_owned());
-            builder.add(format!("remove:{}", container.id), op, Vec::new());
-        }
+    for (service, container) in needless {
+        let others = group.services.values();
+        let after = others
+            .map(|s| done(format!("service:{}", s.target())))
+            .collect();
+        retire(builder, service, container, after);
     }
 }
 
@@ -119,14 +133,24 @@ fn remove(group: &Group, service: &str, container: &Container, cause: &str) -> O
 fn plan_service(
     group: &Group,
     service: &Service,
+    freed: Vec<(String, Condition)>,
     observed: &Observed,
     builder: &mut Builder,
     images: &mut BTreeSet<String>,
 ) {
-    let cast = cast(service, observed);
+    let mut cast = cast(service, observed);
     let key = format!("service:{}", service.target());
-    let after = prerequisites(group, service);
+    let mut after = prerequisites(group, service);
+    after.extend(freed);
     let fits = |c: &Container| mismatch(service, c, observed).is_none();
+    // One that got well has taken over, though nobody is left to say so. It is the one to come back
+    // to if the next one fails: its predecessor may not understand the data any more.
+    if let (Some(current), Some(_)) = (cast.current, cast.previous)
+        && is_well(current)
+        && !fits(current)
+    {
+        cast.leftover.extend(cast.previous.take());
+    }
     let mut leftover: Vec<&Container> = cast.leftover.clone();
 
     let decided = match (cast.current, cast.previous) {
@@ -187,7 +211,6 @@ fn plan_service(
     // A replacement makes its own `.next`; one that is there belongs to a run that is no more.
     leftover
         .retain(|c| !matches!(&action, Action::Replace { discard, .. } if discard.contains(&c.id)));
-    let mut after = after;
     for container in leftover {
         let remove_key = format!("remove:{}", container.id);
         builder.add(
@@ -280,6 +303,12 @@ fn mismatch(service: &Service, container: &Container, observed: &Observed) -> Op
     }
 }
 
+/// Whether a container came to what an update waits for.
+fn is_well(c: &Container) -> bool {
+    let quiet = c.health == Health::None && c.restarts == 0;
+    c.state == RunState::Running && (c.health == Health::Healthy || quiet)
+}
+
 fn creation(service: &Service, observed: &Observed) -> String {
     let image = &service.spec.image;
     match observed.image(image) {
@@ -289,18 +318,16 @@ fn creation(service: &Service, observed: &Observed) -> String {
 }
 
 fn replace(service: &Service, old: &Container, cut_off: bool, discard: Vec<String>) -> Action {
-    // Host ports cannot be held by two at once.
-    let overlap = service.overlap && service.spec.ports.is_empty();
     Action::Replace {
         old: old.id.clone(),
         running: old.state == RunState::Running || cut_off,
-        overlap,
+        overlap: service.overlaps(),
         discard,
     }
 }
 
 fn interruption(service: &Service) -> String {
-    if service.overlap && service.spec.ports.is_empty() {
+    if service.overlaps() {
         "next to none, old and new run side by side".to_owned()
     } else {
         "from the stop of the old one until the new one is healthy".to_owned()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::ready;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::engine::{Container, ContainerSummary, Engine, EngineError};
+use crate::engine::{Container, Engine, EngineError};
 use crate::plan::desired::{Desired, labels};
 use crate::plan::observed::{FolderState, Observed};
 use crate::state::{Paths, State};
@@ -25,25 +25,19 @@ pub async fn engine_side(
     project: &str,
     root: &Path,
 ) -> Result<Observed, EngineError> {
-    let (containers, mut networks, images) =
+    let (containers, networks, images) =
         futures_util::try_join!(engine.containers(), engine.networks(), engine.images())?;
-    for network in &mut networks {
-        // One of a project of the same name in another folder is not ours to use or to remove.
-        if theirs(&network.labels, project, root) {
-            network.labels.remove(labels::PROJECT);
-        }
-    }
     let mut foreign = BTreeMap::new();
     let (mut ours, mut helpers) = (Vec::new(), Vec::new());
     for summary in containers {
         if let Some(what) = summary.labels.get(labels::ONE_OFF) {
             // A container of `summoner run` may be somebody at work.
-            if what != labels::RUN && owner(&summary, project, root).is_none() {
+            if what != labels::RUN && owner(&summary.labels, project, root).is_none() {
                 helpers.push((summary.id, summary.name));
             }
             continue;
         }
-        match owner(&summary, project, root) {
+        match owner(&summary.labels, project, root) {
             None => ours.push(summary.id),
             Some(owner) => {
                 foreign.insert(summary.name, owner);
@@ -64,7 +58,13 @@ pub async fn engine_side(
         .try_collect()
         .await?;
     inspected.sort_by(|a, b| a.name.cmp(&b.name));
+    let own_networks = networks
+        .iter()
+        .filter(|n| owner(&n.labels, project, root).is_none())
+        .map(|n| n.id.clone())
+        .collect();
     Ok(Observed {
+        own_networks,
         containers: inspected,
         foreign,
         helpers,
@@ -74,23 +74,16 @@ pub async fn engine_side(
     })
 }
 
-/// Whether labels name a project of our name in another folder that is still there. A project folder
-/// that was moved keeps what it made: nobody else can own that.
-fn theirs(of: &BTreeMap<String, String>, project: &str, root: &Path) -> bool {
-    let is_ours = of.get(labels::PROJECT).is_some_and(|p| p == project);
-    let elsewhere = of.get(labels::ROOT).map(Path::new);
-    is_ours && elsewhere.is_some_and(|r| r != root && r.exists())
-}
-
-/// Who owns a container, when it is not us.
-fn owner(summary: &ContainerSummary, project: &str, root: &Path) -> Option<String> {
-    let label = |key: &str| summary.labels.get(key).map(String::as_str);
+/// Who owns a container or a network with these labels, when it is not us. The folder decides, not
+/// the name of the project, which is the domain where nobody gave it one: after a change of that, a
+/// database of the old name would go on beside one of the new name, both in the same data folder.
+fn owner(found: &BTreeMap<String, String>, project: &str, root: &Path) -> Option<String> {
+    let label = |key: &str| found.get(key).map(String::as_str);
     match (label(labels::PROJECT), label(labels::ROOT)) {
         (Some(theirs), Some(their_root)) => {
-            let same = Path::new(their_root) == root;
             // A project folder that was moved keeps its containers: nobody else can own them.
-            let moved = !same && theirs == project && !Path::new(their_root).exists();
-            if theirs == project && (same || moved) {
+            let moved = || theirs == project && !Path::new(their_root).exists();
+            if same_folder(Path::new(their_root), root) || moved() {
                 None
             } else {
                 Some(format!("the summoner project `{theirs}` in `{their_root}`"))
@@ -101,6 +94,12 @@ fn owner(summary: &ContainerSummary, project: &str, root: &Path) -> Option<Strin
             None => "a container that summoner did not make".to_owned(),
         }),
     }
+}
+
+/// Whether two paths name one folder, by way of a link perhaps (`-C` may be given one).
+fn same_folder(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    a == b || real(a).is_some_and(|a| real(b) == Some(a))
 }
 
 /// State of a folder; `None` when it is not there. One we may not look into counts as filled:

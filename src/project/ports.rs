@@ -4,23 +4,26 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::path::Path;
 
 use crate::engine::ContainerSummary;
 use crate::plan::desired::{PROXY, labels};
 
 /// Who holds `port`, when it is neither free nor our own proxy's.
 #[must_use]
-pub fn holder(port: u16, containers: &[ContainerSummary], project: &str) -> Option<String> {
+pub fn holder(
+    port: u16,
+    containers: &[ContainerSummary],
+    project: &str,
+    root: &Path,
+) -> Option<String> {
     let container = containers.iter().find(|c| c.ports.contains(&port));
     if let Some(container) = container {
-        let ours = container
-            .labels
-            .get(labels::PROJECT)
-            .is_some_and(|p| p == project)
-            && container
-                .labels
-                .get(labels::MINION)
-                .is_some_and(|m| m == PROXY);
+        let label = |key: &str| container.labels.get(key).map(String::as_str);
+        // The project may have had another name, and its folder another place.
+        let of_project = label(labels::PROJECT) == Some(project)
+            || label(labels::ROOT).is_some_and(|r| Path::new(r) == root);
+        let ours = of_project && label(labels::MINION) == Some(PROXY);
         return (!ours).then(|| format!("the container `{}`", container.name));
     }
     match TcpListener::bind(("0.0.0.0", port)) {
@@ -93,12 +96,13 @@ mod tests {
     fn names_the_process_that_listens() {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let holder = holder(port, &[], "acme").unwrap();
+        let root = Path::new("/acme");
+        let holder = holder(port, &[], "acme", root).unwrap();
         assert!(
             holder.contains(&format!("pid {}", std::process::id())),
             "{holder}"
         );
         drop(listener);
-        assert_eq!(super::holder(port, &[], "acme"), None);
+        assert_eq!(super::holder(port, &[], "acme", root), None);
     }
 }

@@ -130,7 +130,8 @@ pub fn engine(info: &EngineInfo) -> Vec<Finding> {
 /// Ports of the proxy.
 #[must_use]
 pub fn port_findings(project: &Project, containers: &[ContainerSummary]) -> Vec<Finding> {
-    let proxy = &project.environment.proxy;
+    let environment = &project.environment;
+    let proxy = &environment.proxy;
     [
         ("http_port", proxy.http_port),
         ("https_port", proxy.https_port),
@@ -138,7 +139,7 @@ pub fn port_findings(project: &Project, containers: &[ContainerSummary]) -> Vec<
     .into_iter()
     .map(|(key, port)| {
         let check = format!("port {port}");
-        match ports::holder(port, containers, &project.environment.project) {
+        match ports::holder(port, containers, &environment.project, &environment.root) {
             None => Finding::ok(check, "free, or our own proxy's"),
             Some(holder) => Finding::bad(
                 Level::Error,

@@ -88,6 +88,7 @@ pub fn desired(groups: Vec<Group>) -> Desired {
         root: PathBuf::from("/acme"),
         edge: "summoner-acme-edge".into(),
         pools: vec!["10.210.0.0/16".into()],
+        data_roots: vec!["/data".into(), "/data/database".into()],
         groups,
         routes: None,
     }
@@ -115,6 +116,7 @@ pub fn applied(desired: &Desired) -> Observed {
         if let Some(minion) = minion {
             labels.insert(labels::MINION.to_owned(), minion.to_owned());
         }
+        observed.own_networks.insert(format!("net-{name}"));
         observed.networks.push(Network {
             id: format!("net-{name}"),
             name: name.to_owned(),
