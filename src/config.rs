@@ -35,6 +35,11 @@ pub fn load(path: &Path, minions: &[&str]) -> Result<Environment, Problems> {
 /// As [`load`], with environment variables and home of the caller's choice.
 pub fn load_with(path: &Path, minions: &[&str], lookup: &Lookup) -> Result<Environment, Problems> {
     let name = path.display().to_string();
+    // A pipe would be waited for without end.
+    let found = fs::metadata(path).map_err(|error| unreadable(&name, &error))?;
+    if !found.is_file() && !found.is_dir() {
+        return Err(Problem::new(&name, "this is no regular file").into());
+    }
     let text = fs::read(path).map_err(|error| unreadable(&name, &error))?;
     let text = String::from_utf8(text)
         .map_err(|_| Problem::new(&name, "the file is not text in UTF-8"))?;

@@ -55,6 +55,19 @@ impl Problem {
     }
 }
 
+/// Text of the user's file without what a terminal would obey: an escape shows as `\u{1b}`.
+fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => shown.push(c),
+            c if c.is_control() => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -62,9 +75,9 @@ impl fmt::Display for Problem {
             write!(f, ":{line}:{column}")?;
         }
         if self.path.is_empty() {
-            write!(f, ": {}", self.message)?;
+            write!(f, ": {}", plain(&self.message))?;
         } else {
-            write!(f, " {}: {}", self.path, self.message)?;
+            write!(f, " {}: {}", plain(&self.path), plain(&self.message))?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;
@@ -135,4 +148,18 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(score, _)| *score >= 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_cannot_give_orders_to_the_terminal() {
+        let problem = Problem::new("config.yml", "unknown key `\u{1b}[2J`").at(None, "a.\u{7}b");
+        assert_eq!(
+            problem.to_string(),
+            "config.yml a.\\u{7}b: unknown key `\\u{1b}[2J`"
+        );
+    }
 }

@@ -66,11 +66,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
             return Ok(exit::OK);
         }
     }
-    if !args.yes
-        && args.yes_purge.is_empty()
-        && purge.is_empty()
-        && !report.confirm("carry out this plan?")?
-    {
+    // Whose name was typed, on the command line or just now, needs no further word.
+    let asked = minions.iter().any(|m| !purge.contains(m)) || minions.is_empty();
+    if !args.yes && asked && !report.confirm("carry out this plan?")? {
         report.note("nothing was done");
         return Ok(exit::OK);
     }

@@ -22,6 +22,9 @@ struct MinionStatus {
     version: Option<String>,
     available: Option<String>,
     in_config: bool,
+    protected: bool,
+    expected: usize,
+    missing: Vec<String>,
     services: Vec<ServiceStatus>,
 }
 
@@ -138,6 +141,20 @@ fn status(world: &World, name: &str) -> MinionStatus {
         version,
         available,
         in_config: group.is_some(),
+        protected: world
+            .project
+            .state
+            .minions
+            .get(name)
+            .is_some_and(|r| r.protect),
+        expected,
+        missing: group.map_or_else(Vec::new, |g| {
+            g.services
+                .keys()
+                .filter(|s| !services.is_empty() && !services.iter().any(|own| own.name == **s))
+                .cloned()
+                .collect()
+        }),
         services,
     }
 }
@@ -167,12 +184,13 @@ fn print(session: &Session, minions: &[MinionStatus]) {
                         || matches!(s.health, Health::Starting | Health::Unhealthy)
                 })
                 .map(|s| format!("{} {}", s.name, word(s)))
+                .chain(m.missing.iter().map(|s| format!("{s} is missing")))
                 .collect();
             let place = m.url.clone().unwrap_or_default();
             vec![
                 m.name.clone(),
                 m.state.to_owned(),
-                format!("{up}/{}", m.services.len()),
+                format!("{up}/{}", m.expected),
                 if detail.is_empty() {
                     place
                 } else {
@@ -202,7 +220,12 @@ fn print(session: &Session, minions: &[MinionStatus]) {
                 m.name
             ));
         }
-        if !m.in_config && m.name != PROXY {
+        if !m.in_config && m.protected {
+            report.note(&format!(
+                "`{}` is protected but not in config.yml: put its block back",
+                m.name
+            ));
+        } else if !m.in_config && m.name != PROXY {
             report.note(&format!(
                 "`{}` runs but is not in config.yml: `summoner up` removes it and keeps its data",
                 m.name

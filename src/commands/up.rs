@@ -361,6 +361,12 @@ fn addresses(
         .filter(|o| o.action == Action::Create)
         .map(|o| o.minion.as_str())
         .collect();
+    let new_ca = |o: &crate::plan::Operation| matches!(o.action, Action::Authority { .. });
+    if plan.operations.iter().any(new_ca) {
+        session.report.note(
+            "browsers warn until they trust `.summoner/ca/root.pem`; docs/proxy.md tells how",
+        );
+    }
     for minion in rendered
         .iter()
         .filter(|r| scope.is_none_or(|s| s.contains(&r.instance)))

@@ -113,7 +113,10 @@ pub fn differences(old: &Value, new: &Value) -> String {
         if before == value {
             continue;
         }
-        let name = key.replace('_', " ");
+        let name = match key.as_str() {
+            "nano_cpus" => "cpus".to_owned(),
+            key => key.replace('_', " "),
+        };
         match (before, value) {
             (Value::String(a), Value::String(b)) => causes.push(format!("{name} {a} -> {b}")),
             (Value::Object(a), Value::Object(b)) => {
@@ -127,7 +130,8 @@ pub fn differences(old: &Value, new: &Value) -> String {
                 causes.push(format!("{name} {}", names.join(", ")));
             }
             (Value::Number(_) | Value::Null, Value::Number(_) | Value::Null) => {
-                causes.push(format!("{name} {before} -> {value}").replace("null", "none"));
+                let (before, value) = (number(key, before), number(key, value));
+                causes.push(format!("{name} {before} -> {value}"));
             }
             _ => causes.push(name),
         }
@@ -136,6 +140,17 @@ pub fn differences(old: &Value, new: &Value) -> String {
         "definition changed".to_owned()
     } else {
         causes.join("; ")
+    }
+}
+
+/// A number as config.yml writes it: MiB and cores instead of bytes and billionths.
+fn number(key: &str, value: &Value) -> String {
+    const MIB: u64 = 1 << 20;
+    match (key, value.as_u64()) {
+        (_, None) if value.is_null() => "none".to_owned(),
+        ("memory" | "shm_size", Some(n)) if n.is_multiple_of(MIB) => format!("{}m", n / MIB),
+        ("nano_cpus", Some(n)) => format!("{}.{:02}", n / 1_000_000_000, n / 10_000_000 % 100),
+        _ => value.to_string(),
     }
 }
 
@@ -191,12 +206,11 @@ mod tests {
 
     #[test]
     fn differences_name_keys_and_never_values_of_maps() {
-        let old = serde_json::json!({"image": "a:1", "environment": {"A": "x", "C": "1"}, "memory": null});
-        let new =
-            serde_json::json!({"image": "a:2", "environment": {"A": "y", "B": "z"}, "memory": 5});
+        let old = serde_json::json!({"image": "a:1", "environment": {"A": "x", "C": "1"}, "memory": null, "nano_cpus": 500_000_000});
+        let new = serde_json::json!({"image": "a:2", "environment": {"A": "y", "B": "z"}, "memory": 536_870_912, "nano_cpus": null});
         assert_eq!(
             differences(&old, &new),
-            "image a:1 -> a:2; environment A, B, C; memory none -> 5"
+            "image a:1 -> a:2; environment A, B, C; memory none -> 512m; cpus 0.50 -> none"
         );
     }
 }
