@@ -15,7 +15,12 @@ use crate::report::Color;
     max_term_width = 100
 )]
 #[command(
-    after_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`."
+    after_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.",
+    after_long_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.
+
+Exit codes: 0 well, 1 failed, 2 usage or configuration, 3 part of it failed, 5 refused to keep something safe,
+11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
+`exec` and `run` exit as the command does."
 )]
 pub struct Cli {
     /// Work in this folder, as if started there
@@ -121,7 +126,7 @@ pub struct DownArgs {
     /// Delete the data of the named minions too; asks for each name
     #[arg(long, requires = "minions")]
     pub purge: bool,
-    /// Delete the data of this minion too, without asking
+    /// Take this minion down and delete its data, without asking; may be given several times
     #[arg(long, value_name = "MINION")]
     pub yes_purge: Vec<String>,
 }
@@ -222,7 +227,7 @@ pub enum MinionCommand {
     },
     /// Check minions by rendering them with defaults and with every parameter
     Lint {
-        /// Names, or folders that hold a minion.yml; default all
+        /// Names, of the catalogue or of folders in ./minions; default all
         names: Vec<String>,
     },
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::cli::{Cli, Command};
-use crate::report::Report;
+use crate::report::{AskError, Report};
 
 /// Exit codes, the same for every verb.
 pub mod exit {
@@ -108,6 +108,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             ProjectError::SecretsLost { .. } => exit::REFUSED,
             ProjectError::State(error) => state(error),
         };
+    }
+    if let Some(AskError::Unanswered(_)) = error.downcast_ref::<AskError>() {
+        return exit::INTERRUPTED;
     }
     if error.is::<Problems>() || error.is::<world::UnknownMinion>() {
         return exit::USAGE;

@@ -81,8 +81,12 @@ fn folder(path: &Path) -> io::Result<PathBuf> {
 fn unreadable(name: &str, error: &io::Error) -> Problem {
     if error.kind() == io::ErrorKind::NotFound {
         return Problem::new(name, "there is no such file").hint(
-            "copy config.example.yml to it, or write `summoner -C FOLDER …` for another folder",
+            "`summoner init` writes one to begin with; `summoner -C FOLDER …` works in another folder",
         );
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Problem::new(name, format!("failed to read the file: {error}"))
+            .hint("run it as the owner of the file, or with sudo");
     }
     Problem::new(name, format!("failed to read the file: {error}"))
 }

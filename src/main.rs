@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         .map_err(Into::into)
         .and_then(|r| r.block_on(commands::run(cli, Arc::clone(&report))));
     match code {
+        Ok(commands::exit::OK) if report.is_lost() => {
+            report.fail("what was asked for could not be written to standard output\n  hint: is the disk full? `df -h`");
+            ExitCode::from(commands::exit::FAILED)
+        }
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report.error_with(&error, commands::hint(&error).as_deref());

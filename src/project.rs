@@ -9,6 +9,7 @@ mod wish;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::compose;
 use crate::config::environment::{Instance, Tls};
 use crate::config::{self, Environment};
@@ -19,6 +20,7 @@ use crate::minion::parameters::{self, Parameters};
 use crate::plan::desired::{Desired, Folder, labels};
 use crate::plan::hash::sha256;
 use crate::problem::{Problem, Problems};
+use crate::proxy::certificate::check_files;
 use crate::proxy::{self};
 use crate::render;
 use crate::secret::Secret;
@@ -123,6 +125,7 @@ impl Project {
                 minions.insert(instance.name.clone(), minion);
             }
         }
+        problems.0.extend(own_certificate(&environment, &minions));
         problems.into_result(())?;
         let name = environment.file.display().to_string();
         for instance in &environment.instances {
@@ -398,6 +401,41 @@ impl Project {
         }
         render(&dir.join(files_hash(&first.files)))
     }
+}
+
+/// What is wrong with the user's own certificate: better told before anything is made than by an
+/// `up` that stops half-way.
+fn own_certificate(
+    environment: &Environment,
+    minions: &BTreeMap<String, Minion>,
+) -> Option<Problem> {
+    let Tls::Files { certificate, key } = &environment.proxy.tls else {
+        return None;
+    };
+    let hosts: Vec<String> = environment
+        .instances
+        .iter()
+        .filter(|i| {
+            minions
+                .get(&i.name)
+                .is_some_and(|m| !m.manifest.expose.is_empty())
+        })
+        .flat_map(|i| i.hosts.clone())
+        .collect();
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|e| format!("failed to read `{}`: {e}", path.display()))
+    };
+    let checked = read(certificate).and_then(|chain| {
+        let key = read(key)?;
+        check_files(&chain, &key, &hosts, SystemClock.now())
+            .map_err(|e| format!("`{}`: {e}", certificate.display()))
+    });
+    let message = checked.err()?;
+    Some(
+        Problem::new(environment.file.display().to_string(), message)
+            .at(None, "proxy.tls.files")
+            .hint("give a full chain and its key, both PEM, that are valid for all host names, or say `tls: internal`"),
+    )
 }
 
 /// Says plainly that a public name is served with a certificate that no browser trusts: until ACME

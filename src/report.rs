@@ -41,6 +41,8 @@ struct Stream {
     width: Option<usize>,
     /// Nobody reads it any more.
     closed: AtomicBool,
+    /// Something could not be written, and not because nobody reads: a full disk.
+    lost: AtomicBool,
 }
 
 impl Stream {
@@ -51,13 +53,21 @@ impl Stream {
         let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         let written = to.write_all(text.as_bytes()).and_then(|()| to.flush());
         // `summoner logs | head` is no failure; and where else should we say that we cannot speak?
-        if written.is_err() {
+        if let Err(error) = written {
             self.closed.store(true, Ordering::Relaxed);
+            let lost = error.kind() != io::ErrorKind::BrokenPipe;
+            self.lost.store(lost, Ordering::Relaxed);
         }
     }
 }
 
 impl Report {
+    /// Whether data could not be written: what was asked for did not arrive.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.out.lost.load(Ordering::Relaxed)
+    }
+
     /// On the process's own streams.
     #[must_use]
     pub fn new(color: Color) -> Self {
@@ -69,12 +79,14 @@ impl Report {
                 paint: Paint::choose(color, stdout, |name| std::env::var(name).ok()),
                 width: stdout.then(columns).flatten(),
                 closed: AtomicBool::new(false),
+                lost: AtomicBool::new(false),
             },
             err: Stream {
                 to: Mutex::new(Box::new(io::stderr())),
                 paint: Paint::choose(color, stderr, |name| std::env::var(name).ok()),
                 width: None,
                 closed: AtomicBool::new(false),
+                lost: AtomicBool::new(false),
             },
             interactive: io::stdin().is_terminal() && stderr,
             progress: Progress::new(stderr && !is_dumb()),
@@ -90,6 +102,7 @@ impl Report {
             paint: Paint::plain(),
             width: None,
             closed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         };
         Self {
             out: stream(out),

@@ -174,11 +174,18 @@ pub(super) fn install(
 /// Switches to the desired routes; a running nginx confirms them, one that does not run yet has
 /// them tested in a container of its own.
 pub(super) async fn switch(context: &Context) -> Result<(), Box<Failure>> {
-    let effects = Effects::new(context).await?;
+    let mut effects = Effects::new(context).await?;
     let Some(routes) = &context.desired.routes else {
         return Ok(());
     };
     let generations = Generations::new(context.paths.proxy());
+    // With no generation on disk a running nginx looks at folders that are gone: the state was
+    // lost. It sees the new ones when it starts anew.
+    let current = generations.current().map_err(|e| failure(&e.into()))?;
+    let blind = match current {
+        None => effects.running.take(),
+        Some(_) => None,
+    };
     let mut files = routes.files.clone();
     files.insert(
         CERTIFICATE_VERSIONS.to_owned(),
@@ -196,6 +203,16 @@ pub(super) async fn switch(context: &Context) -> Result<(), Box<Failure>> {
         return Err(failure(&switch::refusal(&reason)).into());
     }
     generations.switch(number).map_err(|e| failure(&e.into()))?;
+    if let Some(id) = blind {
+        let engine = &context.engine;
+        let again = async {
+            engine.stop(&id, effects.service.grace()).await?;
+            engine.start(&id).await
+        };
+        again
+            .await
+            .map_err(|e| Failure::engine("proxy/routes", &e))?;
+    }
     Ok(())
 }
 

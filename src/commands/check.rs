@@ -8,9 +8,16 @@ pub(super) fn run(session: &Session) -> Result<u8> {
     let mut project = world::open(session)?;
     let count = project.environment.instances.len();
     project.render(&[], &|_| false)?;
-    session.report.line(&format!(
-        "{}: {count} minions, no problem; `summoner plan` shows what `summoner up` would do",
-        project.environment.file.display()
-    ));
+    let next = match count {
+        0 => "no minion yet; `summoner minion list` shows what there is",
+        1 => "1 minion, no problem; `summoner plan` shows what `summoner up` would do",
+        _ => "no problem; `summoner plan` shows what `summoner up` would do",
+    };
+    let file = project.environment.file.display();
+    session.report.line(&if count > 1 {
+        format!("{file}: {count} minions, {next}")
+    } else {
+        format!("{file}: {next}")
+    });
     Ok(exit::OK)
 }

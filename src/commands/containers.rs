@@ -47,6 +47,15 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
             if known {
                 bail!("`{name}` has no container\n  hint: `summoner up {minion}` makes it run");
             }
+            if let (Some(service), Some(group)) =
+                (service, groups.clone().find(|g| g.name == minion))
+            {
+                let there: Vec<&str> = group.services.keys().map(String::as_str).collect();
+                bail!(
+                    "`{minion}` has no service `{service}`\n  hint: there are: {}",
+                    there.join(", ")
+                );
+            }
             bail!(world::unknown(name, groups.map(|g| g.name.as_str())));
         }
         found.extend(matching);
@@ -57,6 +66,11 @@ fn chosen<'a>(world: &'a World, names: &[String]) -> Result<Vec<&'a Container>> 
 pub(super) async fn logs(session: &Session, args: &LogsArgs) -> Result<u8> {
     let world = world::look(session, world::open(session)?).await?;
     let containers = chosen(&world, &args.minions)?;
+    if containers.is_empty() {
+        session
+            .report
+            .note("nothing runs yet; `summoner up` makes it run");
+    }
     let options = LogOptions {
         tail: Some(args.tail),
         follow: args.follow,
@@ -209,6 +223,9 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
     let world = world::look(session, project).await?;
     let containers = chosen(&world, &args.minions)?;
     let report = &session.report;
+    if containers.is_empty() {
+        report.note("nothing runs yet; `summoner up` makes it run");
+    }
     let watcher = Watcher::start(&world.engine);
     let (_keep, cancelled) = watch::channel(false);
     let limit = Duration::from_secs(args.wait_timeout);

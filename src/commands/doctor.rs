@@ -34,12 +34,18 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8> {
                 !installed(name)
             }));
         }
-        Err(error) => findings.push(Finding::absent(
-            &error.to_string(),
-            error
-                .downcast_ref::<EngineError>()
-                .and_then(EngineError::hint),
-        )),
+        Err(error) => {
+            findings.push(Finding::absent(
+                &error.to_string(),
+                error
+                    .downcast_ref::<EngineError>()
+                    .and_then(EngineError::hint),
+            ));
+            // What can be seen without an engine: the host's ports, memory, disk, kernel settings.
+            findings.extend(preflight::port_findings(&project, &[]));
+            let memory = preflight::host_memory();
+            findings.extend(preflight::requirements(&project, memory, &|_| true));
+        }
     }
     findings.extend(preflight::state_permissions(&project));
     let bad = findings.iter().any(|f| f.level == Level::Error);

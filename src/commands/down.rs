@@ -97,6 +97,10 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         helper_image: project.environment.proxy.image.clone(),
         cancelled,
     };
+    // What config.yml does not name any more does not come back.
+    let back = minions
+        .iter()
+        .any(|m| project.environment.instances.iter().any(|i| i.name == *m));
     let outcome = apply::apply(&plan, context).await;
     report.finish_progress();
     up::tell(session, &outcome);
@@ -105,7 +109,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     }
     forget(session, &mut project, &purge)?;
     drop(lock);
-    report.note("`summoner up` brings it back");
+    if back {
+        report.note("`summoner up` brings it back");
+    }
     Ok(exit::OK)
 }
 

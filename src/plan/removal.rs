@@ -10,6 +10,9 @@ use crate::plan::observed::Observed;
 use crate::plan::reconcile::{Builder, Refusal, Refusals, done, operation};
 use crate::plan::{Action, Plan, service};
 
+/// The cause of what `down` does.
+const DOWN: &str = "`summoner down`";
+
 /// Containers, networks and files of instances that config.yml does not name any more.
 pub(super) fn orphans(
     desired: &Desired,
@@ -101,7 +104,11 @@ fn remove_instance(minion: &str, cause: &str, observed: &Observed, builder: &mut
             cause,
         );
         op.data = Some("kept".to_owned());
-        op.interruption = Some(format!("{minion} is gone for good"));
+        op.interruption = Some(if cause == DOWN {
+            format!("{minion} is gone until the next `summoner up`")
+        } else {
+            format!("{minion} is gone for good")
+        });
         let dependents = containers
             .iter()
             .filter(|c| service::depends_on(c).iter().any(|d| d == service))
@@ -162,13 +169,13 @@ pub fn down(
     }
     let mut builder = Builder::default();
     for minion in minions {
-        remove_instance(minion, "`summoner down`", observed, &mut builder);
+        remove_instance(minion, DOWN, observed, &mut builder);
         if purge.contains(minion) {
             purge_instance(minion, &desired.data_roots, observed, &mut builder);
         }
     }
     if all {
-        remove_instance(PROXY, "`summoner down`", observed, &mut builder);
+        remove_instance(PROXY, DOWN, observed, &mut builder);
         let after: Vec<(String, Condition)> = builder
             .items
             .iter()
@@ -187,7 +194,7 @@ pub fn down(
                     Action::RemoveNetwork {
                         id: network.id.clone(),
                     },
-                    "`summoner down`",
+                    DOWN,
                 ),
                 after.clone(),
             );

@@ -264,6 +264,18 @@ fn sysctl(instance: &str, name: &str, wanted: &str) -> Option<Finding> {
     })
 }
 
+/// Bytes of memory of this machine, as the kernel says; the largest number when it does not.
+#[must_use]
+pub fn host_memory() -> u64 {
+    fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|l| l.starts_with("MemTotal:"))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        })
+        .map_or(u64::MAX, |kib| kib.saturating_mul(1024))
+}
+
 /// Permissions of our own files.
 #[must_use]
 pub fn state_permissions(project: &Project) -> Vec<Finding> {

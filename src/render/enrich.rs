@@ -54,13 +54,18 @@ pub fn enrich(
         }
         service
             .labels
-            .extend(labels(name, rendered, minion, instance, environment));
+            .extend(labels(name, minion, instance, environment));
     }
     // Where nothing but a database runs, it is what the user means.
     let target = main_service(&rendered.project, minion)
         .or_else(|| rendered.project.services.keys().next().map(String::as_str));
     if let Some(service) = target.and_then(|name| project.services.get_mut(name)) {
         service.environment.extend(rendered.env.clone());
+        // Here only: on its database a new version of the application would be a change too.
+        let version = interpolate::escape(&rendered.version);
+        service
+            .labels
+            .insert("io.summoner.version".to_owned(), version);
         service.mem_limit = instance.memory.or(service.mem_limit);
         service.cpus = instance.cpus.or(service.cpus);
     }
@@ -115,7 +120,6 @@ fn join(service: &mut Service, network: &str, alias: &str) {
 
 fn labels(
     service: &str,
-    rendered: &Rendered,
     minion: &Minion,
     instance: &Instance,
     environment: &Environment,
@@ -125,7 +129,6 @@ fn labels(
         ("minion", &instance.name),
         ("service", service),
         ("template", &minion.manifest.name),
-        ("version", &rendered.version),
     ]
     .into_iter()
     .map(|(key, value)| (format!("io.summoner.{key}"), interpolate::escape(value)))

@@ -16,7 +16,23 @@ pub enum AskError {
     },
     /// The terminal went away, or the question was broken off.
     #[error("the question was not answered: {0}")]
-    Unanswered(#[from] dialoguer::Error),
+    Unanswered(#[source] dialoguer::Error),
+}
+
+/// Makes the terminal ready for a question: what was typed before it was asked is no answer to it,
+/// and Ctrl-C breaks it off as an error instead of ending us with the cursor hidden.
+fn ready() {
+    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
+    if tokio::runtime::Handle::try_current().is_ok() {
+        // Once a handler is there, the signal no longer ends the process by itself.
+        let _ = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+    }
+}
+
+/// What a question that was broken off leaves behind: nothing.
+fn broken_off(error: dialoguer::Error) -> AskError {
+    let _ = Term::stderr().show_cursor();
+    AskError::Unanswered(error)
 }
 
 /// Yes or no; no by default.
@@ -27,11 +43,13 @@ pub(super) fn confirm(interactive: bool, question: &str) -> Result<bool, AskErro
             flag: "--yes".to_owned(),
         });
     }
+    ready();
     // `None` is escape or `q`: no.
     let answer = Confirm::new()
         .with_prompt(question)
         .default(false)
-        .interact_on_opt(&Term::stderr())?;
+        .interact_on_opt(&Term::stderr())
+        .map_err(broken_off)?;
     Ok(answer.unwrap_or(false))
 }
 
@@ -43,9 +61,11 @@ pub(super) fn name(interactive: bool, question: &str, expected: &str) -> Result<
             flag: format!("--yes-purge {expected}"),
         });
     }
+    ready();
     let answer: String = Input::new()
         .with_prompt(question)
         .allow_empty(true)
-        .interact_text_on(&Term::stderr())?;
+        .interact_text_on(&Term::stderr())
+        .map_err(broken_off)?;
     Ok(answer.trim() == expected)
 }

@@ -80,10 +80,13 @@ fn words(error: &Error) -> (String, Option<&'static str>) {
             budget("Recursion")
         }
         Error::ExternalMessage { msg, .. } => (format!("not valid YAML: {}", plain(msg)), None),
-        other => (
-            format!("not valid YAML: {}", plain(&other.to_string())),
-            None,
-        ),
+        other => {
+            let message = plain(&other.to_string());
+            let hint = message
+                .starts_with("tabs disallowed")
+                .then_some("indent with blanks instead of tabs");
+            (format!("not valid YAML: {message}"), hint)
+        }
     }
 }
 

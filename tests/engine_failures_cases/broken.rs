@@ -176,7 +176,7 @@ fn a_container_that_dies_later_is_told_by_the_next_run() {
     let pid = inspect(&db, "{{.State.Pid}}").parse().unwrap();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    wait_for("restarts", Duration::from_secs(60), || {
+    wait_for("restarts", Duration::from_mins(1), || {
         (inspect(&db, "{{.RestartCount}}").parse::<u32>().unwrap() >= 4).then_some(())
     });
     let ran = fails(

@@ -81,7 +81,7 @@ impl Gate {
             let _ = errors.read_to_string(&mut text);
             text
         });
-        let status = wait_for("an end of the binary", Duration::from_secs(120), || {
+        let status = wait_for("an end of the binary", Duration::from_mins(2), || {
             child.try_wait().unwrap()
         });
         let text = reader.join().unwrap();
@@ -127,7 +127,7 @@ fn connection(client: &UnixStream, shared: &Arc<Shared>) {
         let (shared, armed) = (Arc::clone(shared), Arc::clone(&armed));
         let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
         std::thread::spawn(move || {
-            let mut piece = [0; 65536];
+            let mut piece = vec![0; 65536];
             while let Ok(length @ 1..) = from.read(&mut piece) {
                 if let Some(request) = armed.lock().unwrap().take() {
                     return shared.kill(&request);
@@ -140,7 +140,7 @@ fn connection(client: &UnixStream, shared: &Arc<Shared>) {
         })
     };
     let (mut from, mut to) = (client, &server);
-    let mut piece = [0; 65536];
+    let mut piece = vec![0; 65536];
     while let Ok(length @ 1..) = from.read(&mut piece) {
         let head = String::from_utf8_lossy(&piece[..length.min(300)]).into_owned();
         let request = head.lines().next().unwrap_or_default().to_owned();
@@ -156,7 +156,7 @@ fn connection(client: &UnixStream, shared: &Arc<Shared>) {
                 }
                 When::After(k) if number == k => *armed.lock().unwrap() = Some(request),
                 When::AfterFirst(part) if request.contains(part) => {
-                    *armed.lock().unwrap() = Some(request)
+                    *armed.lock().unwrap() = Some(request);
                 }
                 _ => {}
             }

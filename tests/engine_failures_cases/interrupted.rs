@@ -8,7 +8,7 @@ use crate::engine_support::{Project, Running, wait_for};
 
 /// `db` gets healthy when there is a file, and may take an hour.
 const SLOW: &str = "set: {health: test -f /data/well, start_period: 1h}";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn waits(project: &Project, container: &str) {
     wait_for("the new container", PATIENCE, || {

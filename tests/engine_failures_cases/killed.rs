@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::common::{names, networks, pair, project, settled};
+use super::common::{names, networks, pair, project};
 use super::gate::{Gate, When};
 use crate::engine_support::Project;
 
@@ -33,70 +33,90 @@ fn whole(project: &Project, instances: &[&str], at: &str) {
     );
 }
 
-/// Kills `arguments` at each request in turn, and lets `up` finish. `prepare` makes the state
-/// before, `check` looks at the end; at least `least` requests there must be.
-fn at_every_request(project: &Project, least: usize, prepare: impl Fn(usize), finished: &[&str]) {
+/// Kills `up` at each request in turn, and lets the next one finish. `prepare` makes the state
+/// before, `finished` is what runs at the end; at least `least` requests there must be.
+fn at_every_request(
+    project: &Project,
+    when: fn(usize) -> When,
+    least: usize,
+    prepare: impl Fn(usize),
+    finished: &[&str],
+) {
     project.up();
     fs::write(project.path("data/one/data/precious"), "kept").unwrap();
-    for when in [When::Before, When::After] {
-        let mut k = 1;
-        loop {
-            prepare(k);
-            let Some(request) = Gate::new(project, when(k)).run(project, &["up", "--yes"]) else {
-                break;
-            };
-            project.up();
-            whole(project, finished, &format!("{:?} ({request})", when(k)));
-            k += 1;
-            assert!(k < 60, "it never comes to an end");
-        }
-        assert!(k > least, "only {k} requests");
+    let mut k = 1;
+    loop {
+        prepare(k);
+        let gate = Gate::new(project, when(k));
+        let Some(request) = gate.run(project, &["up", "--yes"]) else {
+            break;
+        };
+        project.up();
+        whole(project, finished, &format!("{:?} ({request})", when(k)));
+        k += 1;
+        assert!(k < 60, "it never comes to an end");
     }
+    assert!(k > least, "only {k} requests");
 }
 
 const ONE: &str = "minions: {one: {use: duo}}";
 
-#[test]
-fn an_installation_killed_anywhere_is_finished_by_the_next_run() {
+/// A network, two containers made and started.
+fn installation(when: fn(usize) -> When) {
     let project = project(ONE);
-    // A network, two containers made and started.
-    at_every_request(
-        &project,
-        5,
-        |_| drop(project.run(&["down", "--yes"]).ok()),
-        &["one"],
-    );
+    let prepare = |_| drop(project.run(&["down", "--yes"]).ok());
+    at_every_request(&project, when, 5, prepare, &["one"]);
 }
 
-#[test]
-fn an_update_killed_anywhere_is_finished_by_the_next_run() {
+/// Of each of the two: made, old one stopped, two renamed, started, old one removed.
+fn update(when: fn(usize) -> When) {
     let project = project(ONE);
-    let other = |k: usize| {
+    let prepare = |k: usize| {
         let text = format!("exec sleep {}", 1000 + k);
         project.configure(&format!(
             "minions: {{one: {{use: duo, set: {{app: {text}, db: {text}}}}}}}"
         ));
     };
-    // Of each of the two: made, old one stopped, two renamed, started, old one removed.
-    // Kills before take one lot of numbers, kills after the other: each is an update.
-    let turn = std::cell::Cell::new(0);
-    let prepare = |_| {
-        turn.set(turn.get() + 1);
-        other(turn.get());
-    };
-    at_every_request(&project, 12, prepare, &["one"]);
+    at_every_request(&project, when, 12, prepare, &["one"]);
 }
 
-#[test]
-fn a_removal_killed_anywhere_is_finished_by_the_next_run() {
+/// Two stopped and removed, a network removed.
+fn removal(when: fn(usize) -> When) {
     let project = project(ONE);
-    let both = "minions: {one: {use: duo}, two: {use: duo}}";
     let prepare = |_| {
-        project.configure(both);
+        project.configure("minions: {one: {use: duo}, two: {use: duo}}");
         project.up();
         project.configure("minions: {two: {use: duo}}");
     };
-    // Two stopped and removed, a network removed.
-    at_every_request(&project, 5, prepare, &["two"]);
-    settled(&project);
+    at_every_request(&project, when, 5, prepare, &["two"]);
+}
+
+#[test]
+fn an_installation_killed_before_any_request_is_finished_by_the_next_run() {
+    installation(When::Before);
+}
+
+#[test]
+fn an_installation_killed_after_any_request_is_finished_by_the_next_run() {
+    installation(When::After);
+}
+
+#[test]
+fn an_update_killed_before_any_request_is_finished_by_the_next_run() {
+    update(When::Before);
+}
+
+#[test]
+fn an_update_killed_after_any_request_is_finished_by_the_next_run() {
+    update(When::After);
+}
+
+#[test]
+fn a_removal_killed_before_any_request_is_finished_by_the_next_run() {
+    removal(When::Before);
+}
+
+#[test]
+fn a_removal_killed_after_any_request_is_finished_by_the_next_run() {
+    removal(When::After);
 }

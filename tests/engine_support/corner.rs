@@ -39,7 +39,7 @@ impl Corner {
             sweep();
         });
         let name = format!(
-            "{PREFIX}{:08x}-{}",
+            "{PREFIX}x{:08x}-{}",
             rand::random::<u32>(),
             std::process::id()
         );
@@ -165,7 +165,7 @@ fn sweep() {
     for name in names {
         let pid = name
             .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next());
+            .and_then(|rest| rest.rsplit('-').next());
         let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else {
             continue;
         };
