@@ -9,6 +9,7 @@ mod minion;
 mod plan;
 mod render;
 mod shell;
+mod signals;
 mod status;
 mod up;
 mod world;

@@ -3,15 +3,14 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use futures_util::StreamExt as _;
 use futures_util::stream::select_all;
-use tokio::sync::watch;
 
 use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::cli::{ExecArgs, LogsArgs, RestartArgs};
 use crate::commands::world::{self, World};
-use crate::commands::{Session, exit};
+use crate::commands::{Session, exit, signals};
 use crate::engine::{Container, ExecSpec, LogOptions, RunState};
 use crate::events::Event;
 use crate::events::Events as _;
@@ -227,7 +226,8 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
         report.note("nothing runs yet; `summoner up` makes it run");
     }
     let watcher = Watcher::start(&world.engine);
-    let (_keep, cancelled) = watch::channel(false);
+    let listening = signals::listen(report);
+    let cancelled = listening.cancelled.clone();
     let limit = Duration::from_secs(args.wait_timeout);
     let mut failed = false;
     // Dependencies come up first: a group's own order, one container after the other.
@@ -241,6 +241,9 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
         let Some(container) = containers.iter().find(|c| c.name == service.name) else {
             continue;
         };
+        if *cancelled.borrow() {
+            break;
+        }
         let target = service.target();
         report.event(Event::Started {
             target: target.clone(),
@@ -264,7 +267,7 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
                 action: "restart".into(),
             }),
             Err(Unmet::Engine(error)) => return Err(error.into()),
-            Err(Unmet::Cancelled) => return Err(anyhow!("interrupted")),
+            Err(Unmet::Cancelled) => break,
             Err(Unmet::Broken(how)) => {
                 failed = true;
                 report.event(Event::Failed {
@@ -284,6 +287,10 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
         }
     }
     report.finish_progress();
+    if *cancelled.borrow() {
+        report.fail("interrupted; every container that was stopped was started again\n  hint: `summoner restart` begins anew");
+        return Ok(exit::INTERRUPTED);
+    }
     if failed {
         report.note(&format!(
             "see why with `summoner logs {}`",

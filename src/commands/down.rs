@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::sync::watch;
 
 use crate::apply;
 use crate::cli::DownArgs;
 use crate::clock::SystemClock;
-use crate::commands::{Session, exit, up, world};
+use crate::commands::{Session, exit, signals, up, world};
 use crate::events::Events;
 use crate::plan::desired::{PROXY, labels};
 use crate::plan::removal;
@@ -85,7 +84,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     // What was recovered from containers or their files must not go with them.
     project.paths.create()?;
     project.secrets.save(&project.paths)?;
-    let (_cancel, cancelled) = watch::channel(false);
+    let listening = signals::listen(report);
     let context = apply::Context {
         engine,
         clock: Arc::new(SystemClock),
@@ -95,7 +94,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         paths: project.paths.clone(),
         wait_timeout: Duration::from_mins(1),
         helper_image: project.environment.proxy.image.clone(),
-        cancelled,
+        cancelled: listening.cancelled.clone(),
     };
     // What config.yml does not name any more does not come back.
     let back = minions
@@ -104,6 +103,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let outcome = apply::apply(&plan, context).await;
     report.finish_progress();
     up::tell(session, &outcome);
+    if outcome.interrupted {
+        return Ok(exit::INTERRUPTED);
+    }
     if !outcome.failures.is_empty() {
         return Ok(exit::PARTIAL);
     }

@@ -11,6 +11,7 @@ use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::apply::{self, Failure, Outcome, routes};
 use crate::cli::UpArgs;
 use crate::clock::SystemClock;
+use crate::commands::signals;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
 use crate::engine::{Container, Engine, Health, RunState};
@@ -129,13 +130,8 @@ async fn carry_out(
     }
     project.state.save(&project.paths)?;
 
-    let (cancel, cancelled) = watch::channel(false);
-    let listening = tokio::spawn(async move {
-        interrupted().await;
-        cancel.send_replace(true);
-        // Held until the end: a dropped sender would look like no cancellation at all.
-        std::future::pending::<()>().await;
-    });
+    let listening = signals::listen(&session.report);
+    let cancelled = listening.cancelled.clone();
     let report = Arc::clone(&session.report);
     let context = apply::Context {
         engine: Arc::clone(&engine),
@@ -175,7 +171,7 @@ async fn carry_out(
         Vec::new()
     };
     report.finish_progress();
-    listening.abort();
+    drop(listening);
     if *aftermath.cancelled.borrow() {
         report.fail("interrupted while containers get healthy; they go on\n  hint: `summoner status` shows how they are");
         return Ok(exit::INTERRUPTED);
@@ -218,19 +214,6 @@ fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Out
         if !outcome.failed(&name) {
             state.installed(&name, version);
         }
-    }
-}
-
-/// Comes back when the user types Ctrl-C, or the system wants us to end: both give an update the
-/// time to put the old container back.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return drop(tokio::signal::ctrl_c().await);
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }
 

@@ -85,6 +85,32 @@ fn ctrl_c_during_an_update_brings_the_old_container_back() {
 }
 
 #[test]
+fn ctrl_c_in_a_restart_leaves_no_container_stopped() {
+    let project = project(&format!("minions: {{one: {{use: duo, {SLOW}}}}}"));
+    let run = slow(&project);
+    let well = project.path("data/one/data/well");
+    fs::write(&well, "").unwrap();
+    run.end(PATIENCE).ok();
+    fs::remove_file(&well).unwrap();
+    let [app, db] = pair(&project, "one");
+    let before = inspect(&db, "{{.State.StartedAt}}");
+    let run = project.spawn(&["restart"]);
+    wait_for("the restart of the database", PATIENCE, || {
+        let now = inspect(&db, "{{.State.Running}} {{.State.StartedAt}}");
+        (now.starts_with("true") && !now.ends_with(&before)).then_some(())
+    });
+    run.signal("INT");
+    fails(run.end(PATIENCE), 130, &["interrupted", "summoner restart"]);
+    for container in [app, db] {
+        assert_eq!(
+            inspect(&container, "{{.State.Running}}"),
+            "true",
+            "{container}"
+        );
+    }
+}
+
+#[test]
 fn of_two_runs_the_second_is_told_the_pid_of_the_first() {
     let project = project(&format!("minions: {{one: {{use: duo, {SLOW}}}}}"));
     let first = slow(&project);

@@ -39,6 +39,22 @@ fn sites_come_and_go_without_a_gap_for_the_others() {
     assert_eq!(project.id(&project.container("page")), page);
 }
 
+/// The running nginx looks at folders that are gone, and would refuse every new configuration.
+#[test]
+fn a_lost_state_is_made_anew_under_a_running_proxy() {
+    let project = Project::new("minions: {page: {}}");
+    project.web_minion("page", "hello", "");
+    project.up();
+    let proxy = project.id(&project.container("proxy"));
+    std::fs::remove_dir_all(project.path(".summoner")).unwrap();
+    project.up();
+    assert_eq!(project.get("page", "/"), "hello red\n");
+    // The page itself is made anew once: the key that its hash was made with is gone.
+    assert_eq!(project.id(&project.container("proxy")), proxy, "adopted");
+    assert_eq!(project.containers().len(), 2);
+    project.up().says("nothing to do");
+}
+
 #[test]
 fn a_killed_proxy_comes_back_with_its_stale_socket() {
     let project = Project::new("minions: {page: {}}");
