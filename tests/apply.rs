@@ -525,6 +525,8 @@ async fn a_way_back_on_which_a_call_fails_puts_the_old_container_back_all_the_sa
         // The new version fails again, and never beside the old one.
         stage.up(&stage.fake.restarted(), &stage.updated()).await;
         let journal = stage.fake.take_journal();
+        let first = |verb: &str| journal.iter().position(|l| l.starts_with(verb));
+        assert!(first("stop blog") < first("start blog"), "{n}: {journal:?}");
         assert_eq!(apps(stage.containers().await), wanted, "{n}: {journal:?}");
         stage.up(&stage.fake.restarted(), &stage.blog()).await;
         assert_eq!(stage.containers().await, blog_runs("ghost:5"), "{n}");
