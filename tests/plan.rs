@@ -191,7 +191,8 @@ fn a_block_that_is_gone_is_removed_dependents_first_and_keeps_its_data() {
       data: kept; interruption: blog is gone for good
   - network/blog-example-org_default  remove  its block is gone from config.yml
   - blog/files                        forget  its block is gone from config.yml
-plan: 0 to add, 0 to change, 4 to remove
+  - network/summoner-acme-edge        remove  nothing is in it any more
+plan: 0 to add, 0 to change, 5 to remove
 "
     );
 }
@@ -239,6 +240,34 @@ fn an_empty_folder_never_shadows_data_that_was_seen() {
         );
         assert!(refused[0].hint().contains("summoner down --purge blog"));
     }
+}
+
+#[test]
+fn an_instance_that_holds_data_never_becomes_another_minion() {
+    let mut wish = blog();
+    let observed = applied(&wish);
+    wish.groups[0].template = "wordpress".into();
+    let refused = refusals(&wish, &observed);
+    assert_eq!(
+        refused[0].to_string(),
+        "`blog` holds data of `blog`, and is `wordpress` in config.yml"
+    );
+}
+
+#[test]
+fn a_scoped_up_takes_no_route_from_a_protected_site_whose_block_is_gone() {
+    let mut both = desired(vec![
+        group("blog", BLOG),
+        group("shop", &BLOG.replace("blog", "shop")),
+    ]);
+    both.groups[0].protect = true;
+    let observed = applied(&both);
+    both.groups.remove(0);
+    let only = BTreeSet::from(["shop".to_owned()]);
+    let refused = plan(&both, &observed, Some(&only))
+        .expect_err("a refusal")
+        .0;
+    assert_eq!(refused, [Refusal::Protected("blog".into())]);
 }
 
 #[test]

@@ -4,11 +4,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::apply::Context;
 use crate::engine::{ContainerSpec, EngineError, MountKind, MountSpec};
 use crate::files;
 use crate::plan::desired::labels;
+
+/// How long the helper container may take: deleting a large folder is slow.
+const DELETION: Duration = Duration::from_hours(1);
 
 /// Makes a data folder. It appears with its owner and mode or not at all: it is made under another
 /// name first, since a database will not start in a folder that a killed run left to root.
@@ -120,7 +124,7 @@ async fn as_root(
             made => made?,
         };
         engine.start(&id).await?;
-        let code = engine.wait(&id).await?;
+        let code = super::wait::ended(engine.as_ref(), &id, DELETION).await?;
         let log = super::wait::log_tail(engine.as_ref(), &id).await;
         engine.remove(&id).await?;
         Ok::<_, EngineError>((code, log))

@@ -19,6 +19,9 @@ use crate::state::Paths;
 /// How long nginx may take to serve new files: a reload takes 150 ms, a busy machine longer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long `nginx -t` in a container of its own may take: 21 ms when it runs, the rest is the engine.
+const TEST: Duration = Duration::from_mins(2);
+
 /// The engine's side of a switch.
 struct Effects<'a> {
     context: &'a Context,
@@ -76,7 +79,7 @@ impl<'a> Effects<'a> {
             let id = engine.create(&name, &spec).await?;
             let ended = async {
                 engine.start(&id).await?;
-                engine.wait(&id).await
+                super::wait::ended(engine.as_ref(), &id, TEST).await
             }
             .await;
             let log = super::wait::log_tail(engine.as_ref(), &id).await;

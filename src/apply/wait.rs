@@ -176,6 +176,18 @@ fn describe(c: &Container) -> String {
     .to_owned()
 }
 
+/// Waits until a container that does one thing has done it; its exit code.
+pub async fn ended(engine: &dyn Engine, id: &str, limit: Duration) -> Result<i64, EngineError> {
+    tokio::time::timeout(limit, engine.wait(id))
+        .await
+        .unwrap_or_else(|_| {
+            Err(EngineError::Timeout(
+                limit,
+                "run a helper container to its end".to_owned(),
+            ))
+        })
+}
+
 /// The last lines of a container's log, at most 20; empty when they cannot be had within 5 s.
 pub async fn log_tail(engine: &dyn Engine, id: &str) -> Vec<String> {
     let options = LogOptions {

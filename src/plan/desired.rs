@@ -79,6 +79,8 @@ pub struct Routes {
 pub struct Group {
     /// Instance name.
     pub name: String,
+    /// Its minion; empty for the proxy.
+    pub template: String,
     /// Compose project.
     pub project: String,
     /// Services by name.
@@ -148,6 +150,13 @@ impl Service {
 }
 
 impl Desired {
+    /// Whether anything is in the network shared with the proxy.
+    #[must_use]
+    pub fn uses_edge(&self) -> bool {
+        let mut services = self.groups.iter().flat_map(|g| g.services.values());
+        self.routes.is_some() || services.any(|s| s.spec.networks.contains_key(&self.edge))
+    }
+
     /// The service of a target.
     #[must_use]
     pub fn service(&self, minion: &str, service: &str) -> Option<&Service> {

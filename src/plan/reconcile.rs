@@ -7,7 +7,7 @@ use crate::compose::Condition;
 use crate::engine::NetworkSpec;
 use crate::plan::desired::{Desired, Group, PROXY, labels};
 use crate::plan::observed::{FolderState, Observed};
-use crate::plan::removal::{orphans, unused_networks};
+use crate::plan::removal::{orphans, protected_gone, unused_networks};
 use crate::plan::{Action, Operation, Plan, service, subnets};
 
 /// Why a plan is refused as a whole: going on could harm data or somebody else's containers.
@@ -47,6 +47,16 @@ pub enum Refusal {
         /// Where the data is.
         before: PathBuf,
     },
+    /// An instance that holds data of one minion is now to be another.
+    #[error("`{instance}` holds data of `{before}`, and is `{now}` in config.yml")]
+    OtherMinion {
+        /// The instance.
+        instance: String,
+        /// Whose data it is.
+        before: String,
+        /// What config.yml says.
+        now: String,
+    },
     /// No /26 is free.
     #[error("no free subnet is left for the network `{0}`")]
     NoSubnet(String),
@@ -81,6 +91,14 @@ impl Refusal {
                 path.parent().unwrap_or(path).display(),
                 before.display(),
                 path.display()
+            ),
+            Self::OtherMinion {
+                instance,
+                before,
+                now,
+            } => format!(
+                "give the new one another name in config.yml, or remove the old data: `summoner down --purge {instance}`; \
+                 if `{before}` was only renamed to `{now}`, say so in `.summoner/state.json`"
             ),
             Self::NoSubnet(_) => {
                 "give summoner a pool that is free: `summoner: {subnets: [10.99.0.0/16]}`"
@@ -210,7 +228,10 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
         let op = operation(format!("helper/{name}"), "", action, service::CUT_OFF);
         builder.add(format!("remove:{id}"), op, Vec::new());
     }
-    if scope.is_none() {
+    if scope.is_some() {
+        // Whatever the scope, the routes are those of config.yml: a protected site would lose its own.
+        refusals.extend(protected_gone(desired, observed));
+    } else {
         orphans(desired, observed, &mut builder, &mut refusals);
         unused_networks(desired, observed, &mut builder);
     }
@@ -335,6 +356,21 @@ fn folders(
                 && observed.folders.get(*before) == Some(&FolderState::Filled)
         })
     };
+    let remembered = observed.state.minions.get(&group.name);
+    if let Some(before) = remembered.filter(|r| {
+        !r.minion.is_empty()
+            && r.minion != group.template
+            && r.filled
+                .iter()
+                .any(|f| observed.folders.get(f) == Some(&FolderState::Filled))
+    }) {
+        refusals.push(Refusal::OtherMinion {
+            instance: group.name.clone(),
+            before: before.minion.clone(),
+            now: group.template.clone(),
+        });
+        return;
+    }
     for folder in &group.folders {
         let state = observed.folders.get(&folder.path);
         if seen.is_some_and(|s| s.contains(&folder.path)) && state != Some(&FolderState::Filled) {

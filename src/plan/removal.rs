@@ -13,6 +13,31 @@ use crate::plan::{Action, Plan, service};
 /// The cause of what `down` does.
 const DOWN: &str = "`summoner down`";
 
+/// Instances that are there and that config.yml does not name any more.
+fn gone(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+    let known: BTreeSet<&str> = desired.groups.iter().map(|g| g.name.as_str()).collect();
+    observed
+        .containers
+        .iter()
+        .filter_map(|c| c.labels.get(labels::MINION).cloned())
+        .chain(observed.built.iter().cloned())
+        .filter(|m| !known.contains(m.as_str()))
+        .collect()
+}
+
+fn is_protected(minion: &str, observed: &Observed) -> bool {
+    let remembered = observed.state.minions.get(minion);
+    remembered.is_some_and(|r| r.protect)
+}
+
+/// Protected instances whose block is gone.
+pub(super) fn protected_gone(desired: &Desired, observed: &Observed) -> Vec<Refusal> {
+    let gone = gone(desired, observed).into_iter();
+    gone.filter(|m| is_protected(m, observed))
+        .map(Refusal::Protected)
+        .collect()
+}
+
 /// Containers, networks and files of instances that config.yml does not name any more.
 pub(super) fn orphans(
     desired: &Desired,
@@ -20,22 +45,9 @@ pub(super) fn orphans(
     builder: &mut Builder,
     refusals: &mut Vec<Refusal>,
 ) {
-    let known: BTreeSet<&str> = desired.groups.iter().map(|g| g.name.as_str()).collect();
-    let gone: BTreeSet<String> = observed
-        .containers
-        .iter()
-        .filter_map(|c| c.labels.get(labels::MINION).cloned())
-        .chain(observed.built.iter().cloned())
-        .filter(|m| !known.contains(m.as_str()))
-        .collect();
-    for minion in gone {
-        if observed
-            .state
-            .minions
-            .get(&minion)
-            .is_some_and(|r| r.protect)
-        {
-            refusals.push(Refusal::Protected(minion));
+    refusals.extend(protected_gone(desired, observed));
+    for minion in gone(desired, observed) {
+        if is_protected(&minion, observed) {
             continue;
         }
         remove_instance(
@@ -53,7 +65,7 @@ pub(super) fn unused_networks(desired: &Desired, observed: &Observed, builder: &
         .groups
         .iter()
         .flat_map(|g| g.networks.iter().map(|(name, _)| name.as_str()))
-        .chain([desired.edge.as_str()])
+        .chain(desired.uses_edge().then_some(desired.edge.as_str()))
         .collect();
     for network in observed.networks.iter().filter(|n| observed.owns(n)) {
         let minion = network.labels.get(labels::MINION).map(String::as_str);

@@ -84,6 +84,7 @@ impl Project {
         }
         let group = Group {
             name: name.to_owned(),
+            template: minion.map_or_else(String::new, |m| m.manifest.name.clone()),
             project: compose_project,
             services,
             networks,

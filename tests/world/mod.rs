@@ -65,6 +65,7 @@ pub fn group(name: &str, text: &str) -> Group {
     );
     Group {
         name: name.to_owned(),
+        template: name.to_owned(),
         project: project.name.clone().unwrap_or_default(),
         services,
         networks: vec![(format!("{name}-example-org_default"), false)],
