@@ -14,7 +14,9 @@ use summoner::proxy::generation::Generations;
 use summoner::proxy::nginx::{Files, content_hash};
 use summoner::proxy::switch::{Outcome, ProxyEffects, ProxyError, apply, prepare, receipt};
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Where no receipt will come.
+const IMPATIENCE: Duration = Duration::from_millis(500);
 
 /// An nginx that keeps what it has loaded in a file beside `proxy/`, so that it outlives the one who drives it.
 struct Paper {
@@ -205,7 +207,7 @@ async fn a_refused_candidate_disappears_and_its_site_is_named() {
 async fn without_a_receipt_the_old_generation_is_current_again() {
     let (_root, generations, mut paper) = running();
     paper.deaf = true;
-    let error = apply(&generations, &files("second"), &paper, PATIENCE)
+    let error = apply(&generations, &files("second"), &paper, IMPATIENCE)
         .await
         .unwrap_err();
     assert_eq!(

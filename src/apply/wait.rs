@@ -91,8 +91,12 @@ pub async fn container(
     let mut heard = watcher.sender.subscribe();
     let mut cancelled = cancelled.clone();
     let mut told = String::new();
+    let mut last = None;
     loop {
-        let seen = engine.inspect(id).await.map_err(Unmet::Engine)?;
+        let mut seen = engine.inspect(id).await.map_err(Unmet::Engine)?;
+        // Between two crashes it runs for a moment, and then nobody tells how the last one ended.
+        last = seen.exit_code.or(last);
+        seen.exit_code = last.filter(|_| seen.restarts > 0).or(seen.exit_code);
         if let Some(result) = judge(&seen, need) {
             return result.map_err(Unmet::Broken);
         }
@@ -142,7 +146,12 @@ fn judge(c: &Container, need: Need) -> Option<Result<(), String>> {
         }
         text
     };
-    if c.restarts >= RESTARTS && c.health != Health::Healthy {
+    // Without its exit code a little longer: the next crash tells it.
+    let enough = match c.exit_code {
+        Some(_) => RESTARTS,
+        None => 2 * RESTARTS,
+    };
+    if c.restarts >= enough && c.health != Health::Healthy {
         return Some(Err(format!("restarts over and over, it {}", ended(c))));
     }
     match (c.state, need) {

@@ -7,7 +7,7 @@ use crate::compose::Condition;
 use crate::engine::NetworkSpec;
 use crate::plan::desired::{Desired, Group, PROXY, labels};
 use crate::plan::observed::{FolderState, Observed};
-use crate::plan::removal::{orphans, protected_gone, unused_networks};
+use crate::plan::removal::{orphans, protected_sites_gone, unused_networks};
 use crate::plan::{Action, Operation, Plan, service, subnets};
 
 /// Why a plan is refused as a whole: going on could harm data or somebody else's containers.
@@ -230,7 +230,7 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
     }
     if scope.is_some() {
         // Whatever the scope, the routes are those of config.yml: a protected site would lose its own.
-        refusals.extend(protected_gone(desired, observed));
+        refusals.extend(protected_sites_gone(desired, observed));
     } else {
         orphans(desired, observed, &mut builder, &mut refusals);
         unused_networks(desired, observed, &mut builder);

@@ -38,6 +38,20 @@ pub(super) fn protected_gone(desired: &Desired, observed: &Observed) -> Vec<Refu
         .collect()
 }
 
+/// Those among them that have a site: new routes would be without it.
+pub(super) fn protected_sites_gone(desired: &Desired, observed: &Observed) -> Vec<Refusal> {
+    let exposed = |minion: &str| {
+        observed.containers.iter().any(|c| {
+            c.labels.get(labels::MINION).is_some_and(|m| m == minion)
+                && c.networks.contains_key(&desired.edge)
+        })
+    };
+    protected_gone(desired, observed)
+        .into_iter()
+        .filter(|r| matches!(r, Refusal::Protected(minion) if exposed(minion)))
+        .collect()
+}
+
 /// Containers, networks and files of instances that config.yml does not name any more.
 pub(super) fn orphans(
     desired: &Desired,
