@@ -170,12 +170,14 @@ impl CertStore {
         };
         let made = ca(domain, &constraints(domain, hosts), now).map_err(failed)?;
         files::create_folder(&self.ca, 0o700)?;
+        // The name that users know comes first: after a kill in between it leads nowhere until the
+        // next run, while a CA that is there without it would never get one.
+        files::replace_symlink(&self.ca_file(), Path::new("current/root.pem"))?;
         Versioned::new(&self.ca).publish(&[
             ("root.pem", made.root.as_bytes(), 0o644),
             ("intermediate.pem", made.intermediate.as_bytes(), 0o644),
             ("intermediate.key", made.key.as_bytes(), 0o600),
         ])?;
-        files::replace_symlink(&self.ca_file(), Path::new("current/root.pem"))?;
         Ok(())
     }
 
