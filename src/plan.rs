@@ -105,6 +105,8 @@ pub enum Action {
     Start {
         /// The container.
         id: String,
+        /// Somebody paused it: it has to stop before it can start.
+        paused: bool,
     },
     /// Give a container its own name back.
     Rename {

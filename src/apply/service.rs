@@ -45,10 +45,9 @@ pub(super) async fn perform(run: &Run) -> Result<bool, Box<Failure>> {
             }
             start(run, service, &id).await?;
         }
-        Action::Start { id } => {
+        Action::Start { id, paused } => {
             started("start");
-            // Something paused or half dead does not start: stopping is harmless to all else.
-            if run.operation.cause.starts_with("paused") {
+            if *paused {
                 engine
                     .stop(id, service.grace())
                     .await

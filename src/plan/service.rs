@@ -426,7 +426,11 @@ fn drift(
         RunState::Removing | RunState::Dead => "broken".to_owned(),
     };
     chain.extend(prerequisites(group, service));
-    add(builder, key, Action::Start { id: id.clone() }, cause, chain);
+    let action = Action::Start {
+        id: id.clone(),
+        paused: current.state == RunState::Paused,
+    };
+    add(builder, key, action, cause, chain);
 }
 
 /// Services of a group, dependencies first, by name where there is a choice. A cycle cannot be

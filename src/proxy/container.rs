@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Site, paths};
+use super::paths;
 use crate::compose::{Healthcheck, Logging, Mount, Network, Port, Project, Service, Source};
 use crate::config::environment::Proxy;
 
@@ -133,25 +133,10 @@ pub fn links(hosts: &[String], domain: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every host name of every site, for whoever gives them to the proxy as aliases after all.
-#[must_use]
-pub fn aliases(sites: &[Site]) -> Vec<String> {
-    let mut hosts: Vec<String> = sites
-        .iter()
-        .flat_map(|site| &site.hosts)
-        .filter(|host| !host.starts_with("*."))
-        .cloned()
-        .collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::environment::Tls;
-    use crate::proxy::SiteTls;
 
     fn proxy() -> Proxy {
         Proxy {
@@ -210,17 +195,7 @@ mod tests {
 
     #[test]
     fn links_lead_an_application_to_its_own_names() {
-        let site = Site {
-            name: "blog".into(),
-            hosts: vec!["blog.a.org".into(), "*.a.org".into()],
-            upstream: "blog:80".into(),
-            max_body: 1,
-            stream_uploads: false,
-            websocket_paths: Vec::new(),
-            auth_paths: Vec::new(),
-            tls: SiteTls::Off,
-        };
-        assert_eq!(links(&site.hosts, "a.org"), ["proxy-a.org:blog.a.org"]);
-        assert_eq!(aliases(&[site]), ["blog.a.org"]);
+        let hosts = ["blog.a.org".to_owned(), "*.a.org".to_owned()];
+        assert_eq!(links(&hosts, "a.org"), ["proxy-a.org:blog.a.org"]);
     }
 }
