@@ -32,10 +32,20 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// Part of it failed.
     pub const PARTIAL: u8 = 3;
+    /// A check of a snapshot failed.
+    pub const VERIFY: u8 = 4;
     /// Refused, to keep something safe.
     pub const REFUSED: u8 = 5;
+    /// A container is not back in its prior state: outranks all others.
+    pub const NOT_BACK: u8 = 6;
+    /// Nothing as young as asked for.
+    pub const STALE: u8 = 7;
+    /// A destination is not there.
+    pub const NO_DESTINATION: u8 = 10;
     /// Another run holds the lock.
     pub const LOCKED: u8 = 11;
+    /// The key does not open the snapshot.
+    pub const WRONG_KEY: u8 = 12;
     /// No engine, or one that is too old.
     pub const ENGINE: u8 = 13;
     /// A port is taken.

@@ -7,13 +7,14 @@ mod cron;
 pub mod environment;
 mod file;
 mod instances;
-mod later;
 mod lookup;
 pub mod names;
+mod notify;
 mod paths;
 mod proxy;
 mod punycode;
 mod resolve;
+mod snapshots;
 mod source;
 
 use std::fs;

@@ -4,6 +4,7 @@
 pub mod docker;
 pub mod fake;
 mod hint;
+mod stream;
 mod types;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use futures_util::stream::BoxStream;
 
 use crate::events::Events;
 
+pub use self::stream::{ExecEnd, ExecStream};
 pub use self::types::{
     Container, ContainerEvent, ContainerSpec, ContainerSummary, Endpoint, EndpointSpec, EngineInfo,
     ExecOutput, ExecSpec, Health, HealthcheckSpec, Image, LogLine, LogOptions, MountKind,
@@ -118,6 +120,9 @@ pub trait Engine: Send + Sync {
     async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecOutput, EngineError>;
     /// Runs a command in it connected to our own stdin, stdout, stderr; its exit code.
     async fn exec_attached(&self, id: &str, spec: &ExecSpec) -> Result<i64, EngineError>;
+    /// Runs a command whose output is data of any size: strictly demultiplexed, never a terminal.
+    /// With `spec.stdin` the stream has an input. See [`ExecStream`].
+    async fn exec_stream(&self, id: &str, spec: &ExecSpec) -> Result<ExecStream, EngineError>;
     /// Starts a made container connected to our own stdin, stdout, stderr; its exit code.
     async fn start_attached(&self, id: &str, tty: bool, stdin: bool) -> Result<i64, EngineError>;
     /// What happens to containers from now on. Ends only with an error.

@@ -33,6 +33,15 @@ pub enum Event {
         /// Bytes known of.
         total: u64,
     },
+    /// Bytes of something that moves data: a dump, an upload, a restore. `total` where it is known.
+    Bytes {
+        /// What is worked on: `wordpress/db/wordpress`.
+        target: String,
+        /// Bytes so far, before compression.
+        done: u64,
+        /// Bytes in all.
+        total: Option<u64>,
+    },
     /// A container is being waited for; `state` is `starting`, `healthy`, ….
     Waiting {
         /// What is waited for.

@@ -14,8 +14,10 @@ pub mod yaml;
 // What the user said, and what it means.
 pub mod compose;
 pub mod config;
+pub mod database;
 pub mod minion;
 pub mod render;
+pub mod storage;
 
 // The engine's door, the state we keep, the proxy: what the plan speaks of.
 pub mod engine;
@@ -28,8 +30,11 @@ pub mod plan;
 // From config.yml to what shall be, and the look at what is.
 pub mod project;
 
-// The only place that changes anything.
+// The only place that changes what runs.
 pub mod apply;
+
+// Snapshots: made, kept, checked, and brought back.
+pub mod backup;
 
 // What the user sees.
 pub mod report;

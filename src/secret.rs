@@ -1,6 +1,7 @@
 //! Values that must never be shown: passwords, keys. They redact themselves in every output.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use rand::{TryRngCore as _, rngs::OsRng};
 use zeroize::Zeroize;
@@ -57,6 +58,39 @@ impl fmt::Debug for Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();
+    }
+}
+
+/// Where a secret that is needed now and then is to be had: read when it is needed, so that its
+/// absence stops nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// As written in config.yml.
+    Plain(Secret),
+    /// An environment variable.
+    Env(String),
+    /// A file, absolute; its trailing line ends are no part of it.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// Reads it; an error says what is missing and where.
+    pub fn read(&self) -> Result<Secret, String> {
+        let text = match self {
+            Self::Plain(secret) => return Ok(secret.clone()),
+            Self::Env(name) => std::env::var(name)
+                .map_err(|_| format!("the environment variable `{name}` is not set"))?,
+            Self::File(path) => std::fs::read_to_string(path)
+                .map_err(|e| format!("failed to read `{}`: {e}", path.display()))?,
+        };
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(match self {
+                Self::Env(name) => format!("the environment variable `{name}` is empty"),
+                Self::File(path) => format!("`{}` is empty", path.display()),
+                Self::Plain(_) => unreachable!("returned above"),
+            }),
+            text => Ok(Secret::new(text)),
+        }
     }
 }
 

@@ -119,8 +119,15 @@ fn every_key_finds_its_place() {
     assert_eq!(proxy.trusted_proxies, ["10.0.0.0/8", "::1"]);
     let (certificate, key) = (root.join("tls/full.pem"), PathBuf::from("/etc/tls/key.pem"));
     assert_eq!(proxy.tls, Tls::Files { certificate, key });
-    assert_eq!(environment.later.destinations, ["disk", "offsite"]);
-    assert!(environment.later.backup && environment.later.notify);
+    let names: Vec<_> = environment
+        .destinations
+        .iter()
+        .map(|d| d.name.as_str())
+        .collect();
+    assert_eq!(names, ["disk", "offsite"]);
+    assert!(environment.backup.asked && environment.notify);
+    // An instance's own settings stand over those of the project.
+    assert_eq!(environment.backup.to, ["disk", "offsite"]);
 }
 
 #[test]

@@ -34,9 +34,9 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     };
     let world = world::look(session, project).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
-    if world.project.environment.later.backup {
+    if world.project.environment.backup.asked {
         report.warn(
-            "config.yml asks for backups, but this version of summoner does not run them yet",
+            "nothing runs the schedules of `backup:` yet: `summoner dump` and `summoner backup` make snapshots when you, or cron, call them",
         );
     }
     if let Some(code) = refuse(session, &world).await? {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::problem::{Position, Problem};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
+pub use crate::storage::s3::Settings as S3;
 
 /// A whole project.
 #[derive(Debug, Clone)]
@@ -31,21 +33,115 @@ pub struct Environment {
     pub instances: Vec<Instance>,
     /// `proxy:`.
     pub proxy: Proxy,
-    /// `destinations:`, `backup:` and `notify:` as written, validated against the schema.
-    pub later: Later,
+    /// `destinations:` in the order of the file.
+    pub destinations: Vec<Destination>,
+    /// `backup:`, the defaults of all instances.
+    pub backup: Backup,
+    /// Whether `notify:` asks for anything; no version runs it yet.
+    pub notify: bool,
     /// What is allowed but deserves a word.
     pub warnings: Vec<Problem>,
 }
 
-/// Sections that later versions run; parsed and validated today.
-#[derive(Debug, Clone, Default)]
-pub struct Later {
-    /// Names under `destinations:`.
-    pub destinations: Vec<String>,
-    /// Whether `backup:` (or a minion's `backup:`) asks for anything.
-    pub backup: bool,
-    /// Whether `notify:` asks for anything.
-    pub notify: bool,
+/// Where snapshots go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Its key under `destinations:`.
+    pub name: String,
+    /// Folder or bucket.
+    pub place: Place,
+    /// How what goes there is encrypted.
+    pub encryption: Option<Encryption>,
+    /// Where it stands in the file.
+    pub position: Option<Position>,
+}
+
+/// A place for snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A folder, absolute.
+    Dir(PathBuf),
+    /// A bucket.
+    S3(S3),
+}
+
+/// Encryption of a destination, by `age`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// To public keys; who has one of the identities can read.
+    Recipients {
+        /// File of recipients, absolute.
+        file: PathBuf,
+        /// File of the identity that reads them, if it is on this machine; absolute.
+        identity: Option<PathBuf>,
+    },
+    /// By a passphrase; excludes recipients.
+    Passphrase(SecretSource),
+}
+
+/// `backup:`, of the project or merged with an instance's own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Backup {
+    /// Names of destinations.
+    pub to: Vec<String>,
+    /// `dump:`.
+    pub dump: Job,
+    /// `cold:`.
+    pub cold: Job,
+    /// `drill.schedule`.
+    pub drill: Option<String>,
+    /// Whether anything was asked for.
+    pub asked: bool,
+}
+
+/// When something is made, and how many are kept.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Job {
+    /// Five-field cron expression.
+    pub schedule: Option<String>,
+    /// `keep:`; `None` keeps everything.
+    pub keep: Option<Keep>,
+    /// `max_downtime`, cold only.
+    pub max_downtime: Option<Duration>,
+    /// `method`, cold only.
+    pub method: ColdMethod,
+}
+
+/// How a cold backup copies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ColdMethod {
+    /// The best there is.
+    #[default]
+    Auto,
+    /// Copies that share blocks: the file system makes them in no time.
+    Reflink,
+    /// A live copy first, then only what changed.
+    TwoPass,
+    /// Straight into the archive while everything is stopped: needs no room.
+    Copy,
+    /// By a helper container: for engines whose folders we cannot see.
+    Container,
+}
+
+/// How many snapshots are kept: a snapshot stays if any rule wants it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The newest so many.
+    pub last: u64,
+    /// The newest of each of so many hours that have any.
+    pub hourly: u64,
+    /// Days.
+    pub daily: u64,
+    /// ISO weeks.
+    pub weekly: u64,
+    /// Months.
+    pub monthly: u64,
+    /// Years.
+    pub yearly: u64,
+    /// All that are younger.
+    pub within: Option<Duration>,
+    /// Never fewer than this many; at least 1.
+    pub min_keep: Option<u64>,
 }
 
 /// One minion instance.
@@ -69,6 +165,8 @@ pub struct Instance {
     pub memory: Option<u64>,
     /// `resources.cpus`, cores.
     pub cpus: Option<f64>,
+    /// `backup:` of the instance over that of the project.
+    pub backup: Backup,
     /// Where it stands in the file.
     pub position: Option<Position>,
     /// Whether it has a block of its own under `minions:`.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::environment::{Instance, Setting};
+use super::environment::{Backup, Instance, Setting};
 use super::file::Block;
 use super::names::{self, accept, accept_key};
+use super::snapshots;
 use super::source::Sources;
 use crate::problem::{Position, Problem, nearest};
 use crate::yaml::{Document, Field, Reading, Value};
@@ -27,6 +28,7 @@ pub(super) struct Instances<'a> {
     domain: Option<&'a str>,
     sources: &'a Sources<'a>,
     minions: &'a [&'a str],
+    backup: (&'a Backup, &'a [&'a str]),
     found: Vec<Instance>,
     missing: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -38,6 +40,7 @@ impl<'a> Instances<'a> {
         domain: Option<&'a str>,
         sources: &'a Sources<'a>,
         minions: &'a [&'a str],
+        backup: (&'a Backup, &'a [&'a str]),
     ) -> Self {
         let (found, missing, warnings) = (Vec::new(), Vec::new(), Vec::new());
         Self {
@@ -45,6 +48,7 @@ impl<'a> Instances<'a> {
             domain,
             sources,
             minions,
+            backup,
             found,
             missing,
             warnings,
@@ -108,6 +112,7 @@ impl<'a> Instances<'a> {
             protect: false,
             memory: None,
             cpus: None,
+            backup: self.backup.0.clone(),
             position: Some(position),
             explicit: false,
         });
@@ -145,6 +150,10 @@ impl<'a> Instances<'a> {
             cpus if cpus > 0.0 && cpus <= 1024.0 => Some(cpus),
             _ => field.wrong("a number of cores above 0", None),
         });
+        let backup = match &block.backup {
+            Some(field) => snapshots::backup(field, self.backup.0, self.backup.1),
+            None => self.backup.0.clone(),
+        };
         let Some(minion) = self.minion(block) else {
             return;
         };
@@ -158,6 +167,7 @@ impl<'a> Instances<'a> {
             protect: block.protect,
             memory,
             cpus,
+            backup,
             position: Some(block.position),
             explicit: true,
         });

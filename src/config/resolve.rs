@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::environment::{Environment, Instance};
+use super::environment::{Backup, Environment, Instance};
 use super::file::{File, Summoner};
 use super::instances::Instances;
 use super::lookup::Lookup;
 use super::names::{self, accept};
 use super::source::Sources;
-use super::{later, paths, proxy};
+use super::{notify, paths, proxy, snapshots};
 use crate::yaml::{Document, Field, Reading};
 
 /// What a configuration is resolved against.
@@ -34,7 +34,12 @@ pub(super) fn resolve(
         lookup: context.lookup,
     };
     let proxy = proxy::resolve(file.proxy.as_ref(), &sources);
-    let later = later::resolve(file);
+    let destinations = snapshots::destinations(file, context);
+    let known: Vec<&str> = file.destinations.iter().map(|(name, ..)| *name).collect();
+    let backup = file.backup.as_ref().map_or_else(Backup::default, |field| {
+        snapshots::backup(field, &Backup::default(), &known)
+    });
+    let notify = notify::resolve(file);
     let general = file
         .summoner
         .as_ref()
@@ -43,7 +48,13 @@ pub(super) fn resolve(
         .as_ref()
         .and_then(|general| general.domain.as_deref());
 
-    let mut instances = Instances::new(reading, domain, &sources, context.minions);
+    let mut instances = Instances::new(
+        reading,
+        domain,
+        &sources,
+        context.minions,
+        (&backup, &known),
+    );
     for block in &file.minions {
         instances.long_form(block);
     }
@@ -78,7 +89,9 @@ pub(super) fn resolve(
         subnets: general.subnets,
         instances,
         proxy,
-        later,
+        destinations,
+        backup,
+        notify,
         warnings,
     })
 }

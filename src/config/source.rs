@@ -8,7 +8,7 @@ use super::environment::SettingValue;
 use super::lookup::Lookup;
 use super::names::{accept, variable};
 use super::paths;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
 use crate::yaml::{Field, Value};
 
 /// Shorter ones can be guessed, longer ones overflow a column somewhere.
@@ -100,7 +100,32 @@ fn form<'a>(field: &Field<'a>) -> Option<Form<'a>> {
     form
 }
 
-/// Checks a secret that a later version reads: text or one of the forms.
+/// Where a secret is to be had when it is needed.
+pub(super) fn source(
+    field: &Field<'_>,
+    context: &super::resolve::Context<'_>,
+) -> Option<SecretSource> {
+    if !matches!(field.value(), Value::Mapping(_)) {
+        return field
+            .text()
+            .map(|text| SecretSource::Plain(Secret::new(text)));
+    }
+    match form(field)? {
+        Form::Env(name) => accept(&name, variable(&name.text()?)).map(SecretSource::Env),
+        Form::File(path) => {
+            paths::absolute(&path, context.root, context.lookup).map(SecretSource::File)
+        }
+        Form::Generate(_) => {
+            field.fail_with(
+                "this secret is given by somebody else and cannot be generated",
+                "`{env: NAME}` or `{file: path}`",
+            );
+            None
+        }
+    }
+}
+
+/// Checks a secret that nobody needs yet: text or one of the forms.
 pub(super) fn check(field: &Field<'_>) {
     if let Value::Mapping(_) = field.value() {
         match form(field) {

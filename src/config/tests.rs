@@ -25,6 +25,9 @@ fn the_schema_knows_the_same_keys() {
     known.extend(known_keys(
         "summoner: {domain: a.org}\nproxy: {tls: {acme: {directory: 'https://ca.example.org/'}}}",
     ));
+    known.extend(known_keys(
+        "summoner: {domain: a.org}\ndestinations: {d: {dir: ., encryption: {passphrase: {env: P}}}}",
+    ));
     assert_agreement(schema(), &known);
 }
 
@@ -44,9 +47,9 @@ fn the_schema_knows_the_same_words() {
     let notify = "/properties/notify/items";
     assert_eq!(
         words(&format!("{notify}/properties/on/items/enum")),
-        later::EVENTS
+        notify::EVENTS
     );
-    assert_eq!(words(&format!("{notify}/oneOf")), later::CHANNELS);
+    assert_eq!(words(&format!("{notify}/oneOf")), notify::CHANNELS);
     assert_eq!(
         words("/properties/proxy/properties/tls/anyOf/0/enum"),
         proxy::MODES

@@ -33,7 +33,7 @@ use tokio::sync::OnceCell;
 use self::error::Subject;
 use super::{
     Container, ContainerEvent, ContainerSpec, ContainerSummary, EndpointSpec, Engine, EngineError,
-    EngineInfo, ExecOutput, ExecSpec, Image, LogLine, LogOptions, MINIMUM_API, Network,
+    EngineInfo, ExecOutput, ExecSpec, ExecStream, Image, LogLine, LogOptions, MINIMUM_API, Network,
     NetworkSpec,
 };
 use crate::events::Events;
@@ -344,6 +344,11 @@ impl Engine for Docker {
 
     async fn exec_attached(&self, id: &str, spec: &ExecSpec) -> Result<i64, EngineError> {
         self.exec_with_our_streams(id, spec).await
+    }
+
+    async fn exec_stream(&self, id: &str, spec: &ExecSpec) -> Result<ExecStream, EngineError> {
+        let _ = spec;
+        Err(Self::container("stream a command in", id)?.failed("not built yet"))
     }
 
     async fn start_attached(&self, id: &str, tty: bool, stdin: bool) -> Result<i64, EngineError> {

@@ -17,18 +17,22 @@ mod networks;
 mod script;
 mod world;
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 
 use self::world::World;
 use super::{
     Container, ContainerEvent, ContainerSpec, ContainerSummary, EndpointSpec, Engine, EngineError,
-    EngineInfo, ExecOutput, ExecSpec, Image, LogLine, LogOptions, Network, NetworkSpec,
+    EngineInfo, ExecEnd, ExecOutput, ExecSpec, ExecStream, Image, LogLine, LogOptions, Network,
+    NetworkSpec,
 };
 use crate::events::{Event, Events};
 
@@ -381,6 +385,26 @@ impl Engine for FakeEngine {
     }
 
     /// Shows nothing; what does not die by script ends with 0.
+    async fn exec_stream(&self, id: &str, spec: &ExecSpec) -> Result<ExecStream, EngineError> {
+        let output = self.exec(id, spec).await?;
+        let chunks: Vec<_> = output
+            .stdout
+            .chunks(32 * 1024)
+            .map(|c| Ok(Bytes::copy_from_slice(c)))
+            .collect();
+        let end = ExecEnd {
+            code: output.code,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        Ok(ExecStream {
+            input: spec
+                .stdin
+                .then(|| Box::pin(tokio::io::sink()) as Pin<Box<dyn AsyncWrite + Send>>),
+            output: stream::iter(chunks).boxed(),
+            end: Box::pin(async move { Ok(end) }),
+        })
+    }
+
     async fn start_attached(&self, id: &str, _tty: bool, _stdin: bool) -> Result<i64, EngineError> {
         self.change(
             |world| format!("run {}", world.name_of(id)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 pub use super::reading::parse;
+pub use crate::database::DatabaseEngine;
 
 /// A validated `minion.yml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,32 +126,6 @@ pub struct Database {
     pub gid: u32,
     /// Mode of the data directory.
     pub mode: u32,
-}
-
-/// Kind of a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatabaseEngine {
-    /// `PostgreSQL`.
-    Postgres,
-    /// `MySQL`.
-    Mysql,
-    /// `MariaDB`.
-    Mariadb,
-    /// `MongoDB`.
-    Mongo,
-}
-
-impl DatabaseEngine {
-    /// Its name in files and in container names.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Mysql => "mysql",
-            Self::Mariadb => "mariadb",
-            Self::Mongo => "mongo",
-        }
-    }
 }
 
 /// A volume of application data.

@@ -38,6 +38,8 @@ struct Target {
     since: Instant,
     /// What it is waited for, as last told.
     waiting: String,
+    /// When its bytes were last told in a plain line.
+    told: Option<Instant>,
 }
 
 /// An image on its way.
@@ -94,6 +96,11 @@ impl Progress {
                 vec![format!("{target}: {failed}: {}", indented(message))]
             }
             Event::Pull { image, done, total } => self.pull(&mut state, image, *done, *total),
+            Event::Bytes {
+                target,
+                done,
+                total,
+            } => self.bytes(&mut state, target, *done, *total),
             Event::Note(text) | Event::Warning(text) => vec![text.clone()],
         }
     }
@@ -170,6 +177,24 @@ impl Progress {
         })
     }
 
+    /// Data on its way: bytes, rate and time beside the target.
+    fn bytes(&self, state: &mut State, target: &str, done: u64, total: Option<u64>) -> Vec<String> {
+        let entry = self.target(state, target);
+        let seconds = entry.since.elapsed().as_millis().max(1);
+        let rate = u64::try_from(u128::from(done) * 1000 / seconds).unwrap_or(u64::MAX);
+        let of = total.map_or_else(String::new, |t| format!(" of {}", megabytes(t)));
+        let text = format!("{}{of} MB, {} MB/s", megabytes(done), megabytes(rate));
+        let action = &entry.action;
+        entry.bar.set_message(format!("{target}: {action} {text}"));
+        let recent = entry.told.is_some_and(|told| told.elapsed() < PULL_PERIOD);
+        if recent || entry.since.elapsed() < PULL_PERIOD {
+            return Vec::new();
+        }
+        entry.told = Some(Instant::now());
+        let line = format!("{target}: {} {text}", entry.action);
+        self.plain(|| line)
+    }
+
     /// The entry of a target, made if needed.
     fn target<'a>(&self, state: &'a mut State, target: &str) -> &'a mut Target {
         state.targets.entry(target.to_owned()).or_insert_with(|| {
@@ -182,6 +207,7 @@ impl Progress {
                 action: String::new(),
                 since: Instant::now(),
                 waiting: String::new(),
+                told: None,
             }
         })
     }

@@ -1,0 +1,8 @@
+//! Snapshots of what minions keep: made, listed, checked, thinned out, brought back.
+//!
+//! A **dump** is hot and logical, made by the database's own tool inside its container. A **backup**
+//! is cold and physical: containers stopped, volumes saved, containers back. Both make a
+//! **snapshot** in a **destination**. Its manifest is written last: without it the snapshot does
+//! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
+
+pub mod manifest;
