@@ -1,51 +1,52 @@
 # shellcheck shell=bash
-# Programs that the tests call and that come as Rust crates: built once, kept for
-# all clones of this machine. Needs common.sh and cargo.sh.
+# Programs written in Rust that only tests and checks use, built once by `cargo install` and kept for
+# every checkout of this machine, CI's too. Needs common.sh and cargo.sh.
 
+# Where they lie: bin/ below it is in PATH.
 SUMMONER_TOOLS=${SUMMONER_TOOLS:-$HOME/.cache/summoner-tools}
+export SUMMONER_TOOLS
+case ":$PATH:" in *:"$SUMMONER_TOOLS/bin":*) ;; *) PATH=$SUMMONER_TOOLS/bin:$PATH ;; esac
 
-# tool PROGRAM: where it is, whether it is there or not.
-tool() { printf '%s/bin/%s' "$SUMMONER_TOOLS" "$1"; }
-
-# ensure_tool CRATE@VERSION [OPTION…]: builds that very version with these options
-# of `cargo install`, unless it is there. The program is called like the crate.
+# ensure_tool NAME CRATE VERSION [FEATURE… | --OPTION…]: the program NAME of exactly that version of
+# the crate. A word that begins with `--` goes to `cargo install` as it is.
+# Fails, with what to type, where it is neither there nor to be had.
 ensure_tool() {
-  local crate=${1%@*} version=${1#*@} started=$EPOCHREALTIME
-  shift
-  if have_tool "$crate" "$version"; then return; fi
-  mkdir -p "$SUMMONER_TOOLS/build"
-  (
-    # Two builds at once would do everything twice; the second finds it done.
-    exec 7>"$SUMMONER_TOOLS/build/$crate.lock"
-    flock -n 7 || {
-      say "tools: $crate is being built by another run, waiting for it"
-      flock -w 3600 7 || die "another build of $crate has run for an hour" "ps -ef | grep 'cargo install'"
-    }
-    if have_tool "$crate" "$version"; then return; fi
-    say "tools: building $crate $version"
-    # In a folder of its own that outlives an interrupted run, which then goes on
-    # where it stopped. At low priority: it runs beside the compiler of the tests.
-    CARGO_TARGET_DIR=$SUMMONER_TOOLS/build/$crate nice -n 10 cargo install --quiet --locked --force \
-      --root "$SUMMONER_TOOLS" "$@" "$crate@$version" 7>&- ||
-      die "cargo could not build $crate $version" "cargo install --locked --root '$SUMMONER_TOOLS' $* $crate@$version"
-    rm -rf "$SUMMONER_TOOLS/build/$crate"
-    say "tools: $crate $version, $(since "$started") s"
-  )
+  local name=$1 crate=$2 version=$3 word features=() options=()
+  shift 3
+  # What cargo notes of its installs; two crates never share a line.
+  if [ -x "$SUMMONER_TOOLS/bin/$name" ] && grep -qF "\"$crate $version (" "$SUMMONER_TOOLS/.crates.toml" 2>/dev/null; then
+    return
+  fi
+  need_cargo
+  for word in "$@"; do
+    case $word in --*) options+=("$word") ;; *) features+=("$word") ;; esac
+  done
+  [ ${#features[@]} -eq 0 ] || options+=(--features "$(IFS=, && echo "${features[*]}")")
+  say "building $crate $version, once for this machine (cargo install)"
+  # Not with this repository's settings, and its output is only of interest where it fails.
+  # In a folder that outlives an interrupted run: the next one goes on where it stopped. At low
+  # priority, since it may run beside the compiler of the tests.
+  local log build=$SUMMONER_TOOLS/build/$crate-$version
+  log=$(mktemp)
+  if (cd / && CARGO_TARGET_DIR=$build nice -n 10 cargo install "$crate" --version "=$version" --locked --root "$SUMMONER_TOOLS" --bin "$name" "${options[@]}") >"$log" 2>&1; then
+    rm -rf "$log" "$build"
+    return
+  fi
+  tail -n 20 "$log" >&2
+  rm -f "$log"
+  warn "$name could not be built"
+  printf 'hint: cargo install %s --version =%s --locked --root %s %s\n' "$crate" "$version" "$SUMMONER_TOOLS" "${options[*]}" >&2
+  return 1
 }
 
-# have_tool CRATE VERSION: cargo itself notes down what it has installed.
-have_tool() {
-  [ -x "$(tool "$1")" ] && grep -qsF "\"$1 $2 " "$SUMMONER_TOOLS/.crates.toml"
-}
-
-# The S3 servers of the tests. s3s-fs is quick, Garage is the strict one: production
-# software that refuses what lenient servers let pass, a quarter of an hour to build.
+# The S3 servers of the tests. s3s-fs is quick and lenient; Garage is production software and refuses
+# what lenient servers let pass: a quarter of an hour to build.
 ensure_s3_servers() {
-  ensure_tool s3s-fs@0.14.1 --features binary || return
-  ensure_tool garage@2.5.0
+  ensure_tool s3s-fs s3s-fs 0.14.1 binary || return
+  ensure_tool garage garage 2.5.0
 }
 export_s3_servers() {
-  SUMMONER_TEST_S3S=$(tool s3s-fs)
-  SUMMONER_TEST_GARAGE=$(tool garage)
+  SUMMONER_TEST_S3S=$SUMMONER_TOOLS/bin/s3s-fs
+  SUMMONER_TEST_GARAGE=$SUMMONER_TOOLS/bin/garage
   export SUMMONER_TEST_S3S SUMMONER_TEST_GARAGE
 }
