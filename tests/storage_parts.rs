@@ -390,8 +390,8 @@ async fn deletes_are_refused() {
     assert_eq!(world.get("x").await, Err("NoSuchKey".into()));
 }
 
-#[tokio::test]
-async fn requests_are_told_apart() {
+#[test]
+fn requests_are_told_apart() {
     fn request(first: &str) -> Request {
         Request {
             method: first.split(' ').next().unwrap().into(),
