@@ -123,7 +123,7 @@ impl Head {
                 out.push_str("\r\n");
             }
         }
-        out.push_str(&format!("{name}: {value}\r\n\r\n"));
+        out.push_str(&[name, ": ", value, "\r\n\r\n"].concat());
         out.into_bytes()
     }
 }
