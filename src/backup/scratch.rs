@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::apply::{self, folders};
 use crate::backup::error::BackupError;
+use crate::backup::swap::SwapError;
 use crate::engine::{ContainerSpec, EndpointSpec, EngineError, MountKind};
 use crate::files::{self, FileError};
 use crate::plan::desired::{Folder, Group, Service, labels};
@@ -29,6 +30,53 @@ const NO_NETWORK: &str = "none";
 /// A database is given this long to end by itself, whatever its service says: one that is killed
 /// leaves data that has to be recovered at the next start.
 const SHORTEST_GRACE: Duration = Duration::from_mins(1);
+
+/// Why a restore, a drill or a rebuild failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The snapshot, a destination, the engine or a file.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// What was restored is not as it should be; nothing live was touched.
+    #[error("{0}")]
+    Invalid(String),
+    /// The last step, the swap.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+}
+
+impl From<EngineError> for RestoreError {
+    fn from(error: EngineError) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
+impl From<FileError> for RestoreError {
+    fn from(error: FileError) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
+impl RestoreError {
+    /// What to type next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Backup(error) => error.hint(),
+            Self::Invalid(_) => Some(
+                "nothing live was touched; `summoner snapshots` lists others, `--to-dir DIR` unpacks this one as it is".into(),
+            ),
+            Self::Swap(SwapError::Stuck { .. }) => {
+                Some("`summoner recover` goes on taking it back".into())
+            }
+            Self::Swap(SwapError::NotBack { .. }) => Some("see why with `summoner logs`".into()),
+            Self::Swap(SwapError::TakenBack { .. }) => Some(
+                "`--into scratch` leaves the restored data beside the live one, to look at".into(),
+            ),
+            Self::Swap(SwapError::File(error)) => error.hint(),
+        }
+    }
+}
 
 /// What throwaway things are made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +178,7 @@ impl<'a> Scratch<'a> {
 
     /// Makes an empty folder for what is going to be at `live`, with the owner and mode it has to
     /// have.
-    pub async fn folder(&mut self, live: &Folder) -> Result<PathBuf, BackupError> {
+    pub async fn folder(&mut self, live: &Folder) -> Result<PathBuf, RestoreError> {
         let name = live.path.file_name().unwrap_or_default().to_string_lossy();
         let purpose = self.note.purpose.name();
         let path = live
@@ -150,7 +198,7 @@ impl<'a> Scratch<'a> {
         &mut self,
         service: &Service,
         folders: &BTreeMap<PathBuf, PathBuf>,
-    ) -> Result<Running, BackupError> {
+    ) -> Result<Running, RestoreError> {
         let running = self.launch(service, folders).await?;
         self.healthy(&running).await?;
         Ok(running)
@@ -161,7 +209,7 @@ impl<'a> Scratch<'a> {
         &mut self,
         service: &Service,
         folders: &BTreeMap<PathBuf, PathBuf>,
-    ) -> Result<Running, BackupError> {
+    ) -> Result<Running, RestoreError> {
         write_files(self.group, &self.context.paths)?;
         let spec = spec(service, folders, self.note.purpose);
         let name = format!("{}.{}-{}", service.name, self.note.purpose.name(), self.tag);
@@ -189,7 +237,7 @@ impl<'a> Scratch<'a> {
     }
 
     /// Waits until a container is healthy.
-    pub async fn healthy(&self, running: &Running) -> Result<(), BackupError> {
+    pub async fn healthy(&self, running: &Running) -> Result<(), RestoreError> {
         let engine = self.context.engine.as_ref();
         let waited = wait::container(
             engine,
@@ -204,7 +252,7 @@ impl<'a> Scratch<'a> {
         let how = match waited {
             Ok(()) => return Ok(()),
             Err(Unmet::Engine(error)) => return Err(error.into()),
-            Err(Unmet::Cancelled) => return Err(BackupError::Other("interrupted".into())),
+            Err(Unmet::Cancelled) => return Err(BackupError::Other("interrupted".into()).into()),
             Err(Unmet::Broken(how)) => how,
             Err(Unmet::Timeout(state)) => format!("is {state} after {} s", self.limit.as_secs()),
         };
@@ -214,11 +262,11 @@ impl<'a> Scratch<'a> {
             text.push_str("\n  | ");
             text.push_str(&line);
         }
-        Err(BackupError::Invalid(text))
+        Err(RestoreError::Invalid(text))
     }
 
     /// Stops a container, which must end by itself with exit code 0, and removes it.
-    pub async fn stop(&mut self, running: &Running) -> Result<(), BackupError> {
+    pub async fn stop(&mut self, running: &Running) -> Result<(), RestoreError> {
         let engine = &self.context.engine;
         engine.stop(&running.id, running.grace).await?;
         let seen = engine.inspect(&running.id).await?;
@@ -226,7 +274,7 @@ impl<'a> Scratch<'a> {
             let code = seen
                 .exit_code
                 .map_or("none".to_owned(), |code| code.to_string());
-            return Err(BackupError::Invalid(format!(
+            return Err(RestoreError::Invalid(format!(
                 "the throwaway container of `{}` did not end cleanly: exit code {code}",
                 running.target
             )));
@@ -237,14 +285,14 @@ impl<'a> Scratch<'a> {
     }
 
     /// Throws everything away.
-    pub async fn leave(self) -> Result<(), BackupError> {
+    pub async fn leave(self) -> Result<(), RestoreError> {
         discard(self.context, &self.note).await?;
         forget(&self.file())?;
         Ok(())
     }
 
     /// Throws containers away and leaves the folders to who wanted them.
-    pub async fn keep(mut self) -> Result<(), BackupError> {
+    pub async fn keep(mut self) -> Result<(), RestoreError> {
         self.note.folders.clear();
         self.leave().await
     }
@@ -300,14 +348,15 @@ fn write_files(group: &Group, paths: &Paths) -> Result<(), FileError> {
     Ok(())
 }
 
-async fn discard(context: &apply::Context, note: &Note) -> Result<(), BackupError> {
+async fn discard(context: &apply::Context, note: &Note) -> Result<(), RestoreError> {
     for name in &note.containers {
         // Stopping is for data that is of worth.
         context.engine.remove(name).await?;
     }
     folders::purge(context, &note.folders)
         .await
-        .map_err(BackupError::Other)
+        .map_err(BackupError::Other)?;
+    Ok(())
 }
 
 fn forget(file: &Path) -> Result<(), FileError> {
@@ -325,7 +374,7 @@ pub async fn sweep(
     context: &apply::Context,
     minion: &str,
     purpose: Purpose,
-) -> Result<usize, BackupError> {
+) -> Result<usize, RestoreError> {
     let mut swept = 0;
     for (file, note) in notes(&context.paths) {
         if note.minion == minion && note.purpose == purpose {

@@ -199,7 +199,10 @@ async fn f19_killed_before_every_step_on_the_disk_it_is_finished_or_taken_back()
         let setting = Setting::new().await;
         let steps = Arc::new(AtomicUsize::new(0));
         let hands = setting.hands(move |step| {
-            assert!(steps.fetch_add(1, Ordering::Relaxed) != n, "killed at {step}");
+            assert!(
+                steps.fetch_add(1, Ordering::Relaxed) != n,
+                "killed at {step}"
+            );
         });
         let journal = setting.journal();
         // A panic is no cleanup: nothing of the swap undoes itself.
