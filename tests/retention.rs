@@ -64,13 +64,11 @@ fn kept(past: &[Past], keep: &Keep) -> Vec<String> {
 }
 
 fn show(decisions: &[Decision]) -> String {
-    decisions
-        .iter()
-        .map(|d| {
-            let sign = if d.keep { '+' } else { '-' };
-            format!("{sign} {}  {}\n", d.id, d.reasons.join("; "))
-        })
-        .collect()
+    let lines = decisions.iter().map(|d| {
+        let sign = if d.keep { '+' } else { '-' };
+        format!("{sign} {}  {}", d.id, d.reasons.join("; "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -171,7 +169,7 @@ fn f11_the_newest_verified_stays_however_old_it_is() {
 fn f11_nothing_good_means_that_nothing_goes() {
     let keep = Keep {
         last: 1,
-        within: Some(Duration::from_secs(60)),
+        within: Some(Duration::from_mins(1)),
         ..Keep::default()
     };
     let past: Vec<Past> = ["2026-11-20", "2026-11-19", "2020-01-01"]
@@ -485,8 +483,8 @@ fn history(seed: u64) -> (Vec<Past>, Keep, Timestamp) {
 
 /// A quarter of a million, so that the parts run beside each other: a million take half a minute of
 /// one core without optimisation.
-fn quarter(part: u64) {
-    for seed in part * 250_000..(part + 1) * 250_000 {
+fn quarter(number: u64) {
+    for seed in number * 250_000..(number + 1) * 250_000 {
         let (past, keep, now) = history(seed);
         if let Err(wrong) = judge(&past, &keep, now) {
             panic!("seed {seed}: {wrong}");

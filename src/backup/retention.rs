@@ -99,11 +99,11 @@ pub fn decide(past: &[Past], keep: Option<&Keep>, now: Timestamp, timezone: &str
         }
     }
     let floor = keep.min_keep.unwrap_or(1).max(1);
-    let least = |nth: u64| match nth {
+    let floor_reason = |nth: u64| match nth {
         1 => "newest complete".to_owned(),
         _ => format!("min_keep {floor}"),
     };
-    walk.rule(&present, floor, |i, _| i, |nth, _| least(nth));
+    walk.rule(&present, floor, |i, _| i, |nth, _| floor_reason(nth));
     let last = |nth: u64, _: usize| format!("last {nth} of {}", keep.last);
     walk.rule(&present, keep.last, |i, _| i, last);
     let local = walk.local(&present, timezone);
