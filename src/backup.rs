@@ -11,4 +11,5 @@ pub mod error;
 pub mod manifest;
 mod pipeline;
 pub mod reader;
+pub mod retention;
 pub mod writer;

@@ -13,11 +13,11 @@ pub mod yaml;
 
 // What the user said, and what it means.
 pub mod compose;
-pub mod config;
 pub mod database;
+pub mod storage;
+pub mod config;
 pub mod minion;
 pub mod render;
-pub mod storage;
 
 // The engine's door, the state we keep, the proxy: what the plan speaks of.
 pub mod engine;
