@@ -11,10 +11,12 @@ pub mod problem;
 pub mod secret;
 pub mod yaml;
 
-// What the user said, and what it means.
+// What files speak of: Compose, databases, places for snapshots.
 pub mod compose;
 pub mod database;
 pub mod storage;
+
+// What the user said, and what it means.
 pub mod config;
 pub mod minion;
 pub mod render;
