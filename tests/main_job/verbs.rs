@@ -50,6 +50,28 @@ fn exec(project: &Project) {
         .code(1)
         .says("app, side");
     assert_eq!(piped(project, &["exec", "page", "cat"]), "through\n");
+    // As a shell would end, in a container that runs and in one of its own.
+    for verb in ["exec", "run"] {
+        project
+            .run(&[verb, "page", "no-such-program"])
+            .code(127)
+            .says("there is no program `no-such-program` in `page/app`")
+            .says("hint:");
+        project
+            .run(&[verb, "page", "/etc/passwd"])
+            .code(126)
+            .says("`/etc/passwd` cannot be executed in `page/app`");
+        project
+            .run(&[verb, "page", "sh", "-c", "no-such-program"])
+            .code(127)
+            .says("not found");
+    }
+    assert!(
+        !project
+            .containers()
+            .iter()
+            .any(|(n, _)| n.contains(".run-"))
+    );
 }
 
 /// Standard output of a run whose standard input is one line.
