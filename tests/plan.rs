@@ -216,7 +216,7 @@ fn a_protected_instance_is_known_by_its_containers_when_all_else_is_lost() {
     let mut observed = applied(&blog());
     observed.state.minions.clear();
     let all = BTreeSet::from(["blog".to_owned()]);
-    let down = |observed| removal::down(&desired(vec![]), observed, &all, true, &all);
+    let down = |observed: &Observed| removal::down(&desired(vec![]), observed, &all, true, &all);
     assert!(plan(&desired(vec![]), &observed, None).is_ok());
     assert!(down(&observed).is_ok());
     let labels = &mut observed.containers[1].labels;
