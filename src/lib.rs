@@ -11,7 +11,7 @@ pub mod problem;
 pub mod secret;
 pub mod yaml;
 
-// What files speak of: Compose, databases, places for snapshots.
+// What the user's files speak of: services, kinds of databases, places for snapshots.
 pub mod compose;
 pub mod database;
 pub mod storage;
