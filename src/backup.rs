@@ -12,6 +12,7 @@ pub mod error;
 pub mod manifest;
 mod pipeline;
 pub mod reader;
+pub mod retention;
 pub mod scratch;
 pub mod swap;
 pub mod writer;
