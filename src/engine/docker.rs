@@ -10,6 +10,7 @@ mod exec;
 mod logs;
 mod observe;
 mod pull;
+mod registry;
 mod spec;
 mod terminal;
 
@@ -444,6 +445,10 @@ impl Engine for Docker {
         self.call(&subject, call)
             .await
             .map(observe::inspected_image)
+    }
+
+    async fn registry_digest(&self, image: &str) -> Result<String, EngineError> {
+        self.ask_registry(image).await
     }
 
     async fn pull(&self, image: &str, events: &dyn Events) -> Result<(), EngineError> {
