@@ -24,10 +24,12 @@ ensure_tool() {
   [ ${#features[@]} -eq 0 ] || options+=(--features "$(IFS=, && echo "${features[*]}")")
   say "building $crate $version, once for this machine (cargo install)"
   # Not with this repository's settings, and its output is only of interest where it fails.
-  local log
+  # In a folder that outlives an interrupted run: the next one goes on where it stopped. At low
+  # priority, since it may run beside the compiler of the tests.
+  local log build=$SUMMONER_TOOLS/build/$crate-$version
   log=$(mktemp)
-  if (cd / && cargo install "$crate" --version "=$version" --locked --root "$SUMMONER_TOOLS" --bin "$name" "${options[@]}") >"$log" 2>&1; then
-    rm -f "$log"
+  if (cd / && CARGO_TARGET_DIR=$build nice -n 10 cargo install "$crate" --version "=$version" --locked --root "$SUMMONER_TOOLS" --bin "$name" "${options[@]}") >"$log" 2>&1; then
+    rm -rf "$log" "$build"
     return
   fi
   tail -n 20 "$log" >&2
@@ -35,4 +37,16 @@ ensure_tool() {
   warn "$name could not be built"
   printf 'hint: cargo install %s --version =%s --locked --root %s %s\n' "$crate" "$version" "$SUMMONER_TOOLS" "${options[*]}" >&2
   return 1
+}
+
+# The S3 servers of the tests. s3s-fs is quick and lenient; Garage is production software and refuses
+# what lenient servers let pass: a quarter of an hour to build.
+ensure_s3_servers() {
+  ensure_tool s3s-fs s3s-fs 0.14.1 binary || return
+  ensure_tool garage garage 2.5.0
+}
+export_s3_servers() {
+  SUMMONER_TEST_S3S=$SUMMONER_TOOLS/bin/s3s-fs
+  SUMMONER_TEST_GARAGE=$SUMMONER_TOOLS/bin/garage
+  export SUMMONER_TEST_S3S SUMMONER_TEST_GARAGE
 }
