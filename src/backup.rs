@@ -6,3 +6,4 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod manifest;
+pub mod retention;
