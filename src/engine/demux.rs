@@ -159,7 +159,7 @@ mod tests {
         .concat();
         let [stdout, stderr] = run(&bytes, &[]).unwrap();
         assert_eq!((&stdout[..], &stderr[..]), (&b"out!"[..], &b"err"[..]));
-        assert_eq!(run(b"", &[]).unwrap(), [vec![], vec![]]);
+        assert_eq!(run(b"", &[]).unwrap(), [Vec::<u8>::new(), Vec::new()]);
     }
 
     #[test]

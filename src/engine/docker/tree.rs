@@ -33,7 +33,8 @@ impl Process {
     /// The process of this number, if it belongs to the container. The engine's numbers mean
     /// something else where we do not share its process namespace: then there is none.
     pub(super) fn in_container(pid: i64, container: &str) -> Option<Self> {
-        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
+        let pid = Pid::from_raw(pid)?;
         let groups = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).ok()?;
         if container.is_empty() || !groups.contains(container) {
             return None;
