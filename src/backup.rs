@@ -5,5 +5,9 @@
 //! **snapshot** in a **destination**. Its manifest is written last: without it the snapshot does
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
+pub mod catalog;
 pub mod manifest;
+pub mod pin;
+pub mod prune;
 pub mod retention;
+pub mod verify;
