@@ -6,8 +6,14 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod catalog;
+pub mod destination;
+pub mod encryption;
+pub mod error;
 pub mod manifest;
 pub mod pin;
+mod pipeline;
 pub mod prune;
+pub mod reader;
 pub mod retention;
 pub mod verify;
+pub mod writer;

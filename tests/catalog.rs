@@ -41,7 +41,11 @@ async fn snapshots_are_listed_by_minion_with_what_checks_found() {
     let second = dump(&all, "blog", "2026-11-20T02:30:00Z").await;
     // A minion whose name begins as another's is another.
     dump(&all, "blog2", "2026-11-20T02:30:00Z").await;
-    let cold = write(&all, manifest("blog", Kind::Backup, at("2026-11-20T04:00:00Z"))).await;
+    let cold = write(
+        &all,
+        manifest("blog", Kind::Backup, at("2026-11-20T04:00:00Z")),
+    )
+    .await;
 
     assert_eq!(list(&disk, None).await.entries.len(), 5);
     let blog = list(&disk, Some("blog")).await;
@@ -53,7 +57,13 @@ async fn snapshots_are_listed_by_minion_with_what_checks_found() {
     assert_eq!(entry.manifest, first);
     assert_eq!((entry.verdict(), entry.pinned), (None, false));
     assert_eq!(entry.destination, "disk");
-    assert!(catalog::list(&disk, "example.net", None).await.unwrap().entries.is_empty());
+    assert!(
+        catalog::list(&disk, "example.net", None)
+            .await
+            .unwrap()
+            .entries
+            .is_empty()
+    );
 
     for check in [
         passed("read-data", "2026-11-20T05:00:00Z", true),
@@ -69,7 +79,10 @@ async fn snapshots_are_listed_by_minion_with_what_checks_found() {
     assert_eq!(entry.latest_check().unwrap().how, "drill");
     let check = passed("drill", "2026-11-20T07:00:00Z", true);
     catalog::note_verified(&disk, &wiki, &check).await.unwrap();
-    assert_eq!(list(&disk, Some("wiki")).await.entries[0].verdict(), Some(true));
+    assert_eq!(
+        list(&disk, Some("wiki")).await.entries[0].verdict(),
+        Some(true)
+    );
 }
 
 #[tokio::test]
@@ -86,7 +99,11 @@ async fn what_is_half_there_does_not_count_and_is_not_hidden() {
     memory.lose(&format!("{}manifest.json", headless.prefix()));
     memory.tamper(&format!("{}pinned.json", headless.prefix()), "");
     // None of ours, or none at all.
-    for key in ["v1/example.org/blog/dump/notes/x", "v1/example.org/README", "v2/example.org/x"] {
+    for key in [
+        "v1/example.org/blog/dump/notes/x",
+        "v1/example.org/README",
+        "v2/example.org/x",
+    ] {
         memory.tamper(key, "x");
     }
     let listing = list(&disk, None).await;
@@ -116,16 +133,28 @@ async fn broken_ones_are_told_and_stop_nobody() {
         let manifest = dump(&all, "blog", when).await;
         let mut value = serde_json::to_value(&manifest).unwrap();
         change(&mut value);
-        memory.tamper(&format!("{}manifest.json", manifest.prefix()), value.to_string());
+        memory.tamper(
+            &format!("{}manifest.json", manifest.prefix()),
+            value.to_string(),
+        );
         manifest
     };
     spoil("2026-11-10T02:30:00Z", &|v| v["schema_version"] = json!(99)).await;
     spoil("2026-11-11T02:30:00Z", &|v| *v = json!("no manifest")).await;
-    spoil("2026-11-12T02:30:00Z", &|v| v["objects"][0]["name"] = json!("../../x")).await;
+    spoil("2026-11-12T02:30:00Z", &|v| {
+        v["objects"][0]["name"] = json!("../../x")
+    })
+    .await;
     spoil("2026-11-13T02:30:00Z", &|v| v["minion"] = json!("wiki")).await;
-    spoil("2026-11-14T02:30:00Z", &|v| v["project"] = json!("example.net")).await;
+    spoil("2026-11-14T02:30:00Z", &|v| {
+        v["project"] = json!("example.net")
+    })
+    .await;
     let cut = dump(&all, "blog", "2026-11-15T02:30:00Z").await;
-    memory.tamper(&format!("{}manifest.json", cut.prefix()), "{\"schema_version\": 1,");
+    memory.tamper(
+        &format!("{}manifest.json", cut.prefix()),
+        "{\"schema_version\": 1,",
+    );
     memory.tamper(&format!("{}verified-x.json", good.prefix()), "nonsense");
     let listing = list(&disk, Some("blog")).await;
     assert_eq!(ids(&listing.entries), [good.id.as_str()]);
@@ -256,7 +285,12 @@ fn entry(destination: &str, manifest: Manifest) -> Entry {
 fn nights() -> Vec<Entry> {
     ["2026-11-18", "2026-11-19", "2026-11-20"]
         .iter()
-        .map(|day| entry("disk", manifest("blog", Kind::Dump, at(&format!("{day}T02:30:00Z")))))
+        .map(|day| {
+            entry(
+                "disk",
+                manifest("blog", Kind::Dump, at(&format!("{day}T02:30:00Z"))),
+            )
+        })
         .collect()
 }
 
@@ -267,7 +301,9 @@ fn the_latest_is_the_newest_good_one() {
     assert_eq!(chosen(&entries), entries[2].manifest.id);
     entries[2].manifest.status = Status::Suspect;
     assert_eq!(chosen(&entries), entries[1].manifest.id);
-    entries[1].verified.push(passed("drill", "2026-11-20T05:00:00Z", false));
+    entries[1]
+        .verified
+        .push(passed("drill", "2026-11-20T05:00:00Z", false));
     assert_eq!(chosen(&entries), entries[0].manifest.id);
     // Nothing better: the newest of what there is.
     entries[0].manifest.status = Status::Suspect;
@@ -291,7 +327,12 @@ fn the_one_of_a_time_is_not_younger() {
 fn an_id_may_be_shortened_at_either_end() {
     let mut entries = nights();
     let id = entries[1].manifest.id.clone();
-    for given in [id.as_str(), id.short(), &id.short().to_lowercase(), "20261119"] {
+    for given in [
+        id.as_str(),
+        id.short(),
+        &id.short().to_lowercase(),
+        "20261119",
+    ] {
         let found = choose(&entries, &Which::Id(given.into())).unwrap();
         assert_eq!(found.manifest.id, id, "{given}");
     }
@@ -300,7 +341,10 @@ fn an_id_may_be_shortened_at_either_end() {
     let found = choose(&entries, &Which::Id(id.short().into())).unwrap();
     assert_eq!(found.destination, "disk");
     let error = choose(&entries, &Which::Id("202611".into())).unwrap_err();
-    assert!(matches!(&error, ChoiceError::Ambiguous { ids, .. } if ids.len() == 3), "{error}");
+    assert!(
+        matches!(&error, ChoiceError::Ambiguous { ids, .. } if ids.len() == 3),
+        "{error}"
+    );
     for nothing in ["", "ZZZZZZZZ", "../.."] {
         let error = choose(&entries, &Which::Id(nothing.into())).unwrap_err();
         assert_eq!(error, ChoiceError::Unknown(nothing.into()));
@@ -315,13 +359,32 @@ async fn a_pin_counts_whatever_is_in_it() {
     let manifest = dump(&[Arc::clone(&disk)], "blog", "2026-11-20T02:30:00Z").await;
     let get = async || list(&disk, None).await.entries.remove(0);
     let now = at("2026-11-20T12:00:00Z");
-    assert!(summoner::backup::pin::pin(&disk, &get().await, now).await.unwrap());
-    assert!(!summoner::backup::pin::pin(&disk, &get().await, now).await.unwrap());
+    assert!(
+        summoner::backup::pin::pin(&disk, &get().await, now)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !summoner::backup::pin::pin(&disk, &get().await, now)
+            .await
+            .unwrap()
+    );
     assert!(get().await.pinned);
-    memory.tamper(&format!("{}pinned.json", manifest.prefix()), Bytes::from_static(b"\xff\xff"));
+    memory.tamper(
+        &format!("{}pinned.json", manifest.prefix()),
+        Bytes::from_static(b"\xff\xff"),
+    );
     assert!(get().await.pinned);
-    assert!(summoner::backup::pin::unpin(&disk, &get().await).await.unwrap());
-    assert!(!summoner::backup::pin::unpin(&disk, &get().await).await.unwrap());
+    assert!(
+        summoner::backup::pin::unpin(&disk, &get().await)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !summoner::backup::pin::unpin(&disk, &get().await)
+            .await
+            .unwrap()
+    );
     assert!(!get().await.pinned);
 }
 

@@ -74,7 +74,10 @@ async fn what_goes_goes_whole_and_what_stays_is_untouched() {
     let gone: Vec<_> = done.iter().map(|d| (&d.id, &d.fate)).collect();
     assert_eq!(
         gone,
-        [(&nights[1].id, &Fate::Removed), (&nights[0].id, &Fate::Removed)]
+        [
+            (&nights[1].id, &Fate::Removed),
+            (&nights[0].id, &Fate::Removed)
+        ]
     );
     assert!(done.iter().all(|d| d.bytes > 1000));
     let stays = [&nights[2], &nights[3], &wiki, &cold].map(|m| m.prefix());
@@ -201,7 +204,10 @@ async fn f14_what_the_store_holds_is_told_and_never_counted_as_pruned() {
     let done = prune(&disk, &last(2), false).await;
     assert_eq!(done.len(), 2, "it keeps going: {done:?}");
     for d in &done {
-        assert!(matches!(&d.fate, Fate::Held(why) if why.contains("locked")), "{d:?}");
+        assert!(
+            matches!(&d.fate, Fate::Held(why) if why.contains("locked")),
+            "{d:?}"
+        );
     }
     // Until the lock has run out: told each time, and finished then.
     let again = prune(&disk, &last(2), false).await;
@@ -246,7 +252,10 @@ async fn what_killed_runs_left_goes_after_a_day_and_not_before() {
     let all = [Arc::clone(&disk)];
     dump(&all, "blog", "2026-11-20T02:30:00Z").await;
     let hours = |h: i64| (at(NOW) - SignedDuration::from_hours(h)).to_string();
-    let (old, young) = (dump(&all, "blog", &hours(25)).await, dump(&all, "blog", &hours(23)).await);
+    let (old, young) = (
+        dump(&all, "blog", &hours(25)).await,
+        dump(&all, "blog", &hours(23)).await,
+    );
     for m in [&old, &young] {
         memory.lose(&format!("{}manifest.json", m.prefix()));
     }
@@ -257,9 +266,19 @@ async fn what_killed_runs_left_goes_after_a_day_and_not_before() {
     assert!(left.keys().any(|k| k.starts_with(&young.prefix())));
     assert!(!left.keys().any(|k| k.starts_with(&old.prefix())));
     // Uploads that nobody sees: the same.
-    let upload = disk.storage.upload("v1/example.org/blog/dump/x/y").await.unwrap();
+    let upload = disk
+        .storage
+        .upload("v1/example.org/blog/dump/x/y")
+        .await
+        .unwrap();
     std::mem::forget(upload);
-    assert_eq!(memory.sweep(Timestamp::now() - SignedDuration::from_hours(24)).await.unwrap(), 0);
+    assert_eq!(
+        memory
+            .sweep(Timestamp::now() - SignedDuration::from_hours(24))
+            .await
+            .unwrap(),
+        0
+    );
     assert_eq!(memory.under_way(), 1);
 }
 
@@ -277,8 +296,14 @@ async fn what_changed_since_the_look_is_spared() {
     memory.tamper(&key, late.to_bytes());
     let done = carry_out(&disk, &plan, false, at(NOW)).await;
     let fate = |m: &Manifest| done.iter().find(|d| d.id == m.id).map(|d| d.fate.clone());
-    assert_eq!(fate(&nights[0]), Some(Fate::Spared("it was pinned meanwhile")));
-    assert_eq!(fate(&late), Some(Fate::Spared("it has become whole since we looked")));
+    assert_eq!(
+        fate(&nights[0]),
+        Some(Fate::Spared("it was pinned meanwhile"))
+    );
+    assert_eq!(
+        fate(&late),
+        Some(Fate::Spared("it has become whole since we looked"))
+    );
     assert_eq!(fate(&nights[1]), Some(Fate::Removed));
     assert_eq!(ids(&disk).await.len(), 4);
 }
@@ -296,9 +321,18 @@ async fn f12_when_objects_were_written_plays_no_role() {
     }
     // The oldest looks the youngest, and the newest as if it were of 1980.
     let touch = |m: &Manifest, seconds: u64| {
-        let path = folder.path().join("backups").join(m.prefix()).join("manifest.json");
+        let path = folder
+            .path()
+            .join("backups")
+            .join(m.prefix())
+            .join("manifest.json");
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
     };
     touch(&written[0], 315_532_800);
     touch(&written[1], 4_102_444_800);

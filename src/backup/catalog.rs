@@ -157,7 +157,9 @@ pub async fn list(
     let root = project_prefix(project);
     let prefix = minion.map_or_else(|| root.clone(), |m| format!("{root}{m}/"));
     let objects = target.storage.list(&prefix).await?;
-    let looks = folders(&root, objects).into_iter().map(|f| look(target, project, f));
+    let looks = folders(&root, objects)
+        .into_iter()
+        .map(|f| look(target, project, f));
     let mut found: Vec<Look> = stream::iter(looks).buffered(AT_ONCE).collect().await;
     let mut listing = Listing::default();
     for look in found.drain(..) {
@@ -358,10 +360,7 @@ async fn manifest(
 }
 
 /// The content of a small object of ours.
-pub(super) async fn read_small(
-    storage: &dyn Storage,
-    key: &str,
-) -> Result<Vec<u8>, StorageError> {
+pub(super) async fn read_small(storage: &dyn Storage, key: &str) -> Result<Vec<u8>, StorageError> {
     let mut text = Vec::new();
     let reading = storage.read(key).await?;
     reading

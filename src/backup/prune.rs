@@ -101,8 +101,7 @@ pub fn plan(
     }
     let decide = |((minion, kind), entries): ((String, Kind), Vec<Entry>)| {
         let past: Vec<_> = entries.iter().map(Entry::past).collect();
-        let decisions =
-            retention::decide(&past, keep(&minion, kind).as_ref(), now, timezone);
+        let decisions = retention::decide(&past, keep(&minion, kind).as_ref(), now, timezone);
         let drastic = retention::takes_more_than_half(&decisions);
         let mut by_id: BTreeMap<String, Entry> = entries
             .into_iter()
@@ -121,7 +120,11 @@ pub fn plan(
     };
     Plan {
         groups: groups.into_iter().map(decide).collect(),
-        remains: listing.remains.into_iter().map(|r| leftover(r, now)).collect(),
+        remains: listing
+            .remains
+            .into_iter()
+            .map(|r| leftover(r, now))
+            .collect(),
         blocked,
     }
 }

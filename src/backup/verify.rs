@@ -267,12 +267,7 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(
-        manifest: &Manifest,
-        object: &ObjectRecord,
-        total: u64,
-        events: &'a dyn Events,
-    ) -> Self {
+    fn new(manifest: &Manifest, object: &ObjectRecord, total: u64, events: &'a dyn Events) -> Self {
         Self {
             target: format!(
                 "{}/{}/{}",

@@ -30,7 +30,9 @@ pub(super) async fn run(session: &Session, args: &PinArgs, pinned: bool) -> Resu
             (false, Ok(false)) => "was not pinned",
             (_, Err(error)) => {
                 failed = true;
-                session.report.fail(&format!("destination `{}`: {error}", target.name));
+                session
+                    .report
+                    .fail(&format!("destination `{}`: {error}", target.name));
                 if let Some(hint) = error.hint() {
                     session.report.hint(&hint);
                 }

@@ -56,7 +56,8 @@ pub(super) async fn run(session: &Session, args: &PruneArgs) -> Result<u8> {
                 Ok(lock) => Some(lock),
                 Err(error @ StateError::Locked(_)) => {
                     told.locked += 1;
-                    told.failures.push(format!("`{minion}` is left alone: {error}"));
+                    told.failures
+                        .push(format!("`{minion}` is left alone: {error}"));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -142,7 +143,10 @@ async fn prune(
             id: broken.id.clone(),
             bytes: 0,
             action: "keep",
-            reason: format!("{}: look at it, then delete its folder by hand", broken.reason),
+            reason: format!(
+                "{}: look at it, then delete its folder by hand",
+                broken.reason
+            ),
         });
     }
     let plan = prune::plan(listing, keep, now, &project.environment.timezone);
@@ -186,12 +190,20 @@ fn keep(project: &Project, minion: &str, kind: Kind) -> Option<Keep> {
 
 fn tell(told: &mut Told, args: &PruneArgs, target: &Target, plan: &Plan, done: &[Done]) {
     let fates: BTreeMap<&str, &Fate> = done.iter().map(|d| (d.id.as_str(), &d.fate)).collect();
-    let mut line = |minion: &str, kind, id: &SnapshotId, bytes, remove: bool, drastic: bool, reason: String| {
+    let mut line = |minion: &str,
+                    kind,
+                    id: &SnapshotId,
+                    bytes,
+                    remove: bool,
+                    drastic: bool,
+                    reason: String| {
         let fate = fates.get(id.as_str()).copied();
         let refused = drastic && !args.force;
         let (action, more) = match fate {
             _ if !remove => ("keep", None),
-            None if plan.blocked.is_some() => ("keep", Some("not everything could be read".to_owned())),
+            None if plan.blocked.is_some() => {
+                ("keep", Some("not everything could be read".to_owned()))
+            }
             None | Some(Fate::Refused) if refused => ("refuse", None),
             None | Some(Fate::Removed | Fate::Refused) => ("remove", None),
             Some(Fate::Held(why)) => ("held", Some(why.clone())),
@@ -201,8 +213,10 @@ fn tell(told: &mut Told, args: &PruneArgs, target: &Target, plan: &Plan, done: &
         told.refused |= action == "refuse";
         if let ("held" | "failed", Some(why)) = (action, &more) {
             let name = &target.name;
-            told.failures
-                .push(format!("destination `{name}`: {kind} {id} of `{minion}` is not deleted: {why}", kind = kind.name()));
+            told.failures.push(format!(
+                "destination `{name}`: {kind} {id} of `{minion}` is not deleted: {why}",
+                kind = kind.name()
+            ));
         }
         told.lines.push(Line {
             destination: target.name.clone(),
@@ -219,14 +233,30 @@ fn tell(told: &mut Told, args: &PruneArgs, target: &Target, plan: &Plan, done: &
             let m = &entry.manifest;
             let bytes = entry.objects.iter().map(|o| o.size).sum();
             let reason = decision.reasons.join(", ");
-            line(&group.minion, group.kind, &m.id, bytes, !decision.keep, group.drastic, reason);
+            line(
+                &group.minion,
+                group.kind,
+                &m.id,
+                bytes,
+                !decision.keep,
+                group.drastic,
+                reason,
+            );
         }
     }
     for leftover in &plan.remains {
         let r = &leftover.remains;
         let bytes = r.objects.iter().map(|o| o.size).sum();
         let reason = leftover.reason.to_owned();
-        line(&r.minion, r.kind, &r.id, bytes, leftover.remove, false, reason);
+        line(
+            &r.minion,
+            r.kind,
+            &r.id,
+            bytes,
+            leftover.remove,
+            false,
+            reason,
+        );
     }
 }
 
@@ -258,7 +288,16 @@ fn print(session: &Session, args: &PruneArgs, told: &Told) {
         return;
     }
     report.table(
-        &["ACTION", "ID", "MINION", "KIND", "TIME (UTC)", "SIZE", "DESTINATION", "WHY"],
+        &[
+            "ACTION",
+            "ID",
+            "MINION",
+            "KIND",
+            "TIME (UTC)",
+            "SIZE",
+            "DESTINATION",
+            "WHY",
+        ],
         rows,
     );
     let removed = || told.lines.iter().filter(|l| l.action == "remove");

@@ -37,7 +37,9 @@ impl Shelf {
             .flat_map(|(_, l)| {
                 let entries = l.entries.iter().map(|e| &e.manifest.minion);
                 let broken = l.broken.iter().map(|b| &b.minion);
-                entries.chain(broken).chain(l.remains.iter().map(|r| &r.minion))
+                entries
+                    .chain(broken)
+                    .chain(l.remains.iter().map(|r| &r.minion))
             })
             .cloned()
             .collect();
@@ -55,7 +57,11 @@ pub(super) async fn open(
     let environment = &project.environment;
     let names = match from {
         Some(name) => vec![destination::find(environment, name)?.name.clone()],
-        None => environment.destinations.iter().map(|d| d.name.clone()).collect(),
+        None => environment
+            .destinations
+            .iter()
+            .map(|d| d.name.clone())
+            .collect(),
     };
     if names.is_empty() {
         bail!(BackupError::Usage(
@@ -74,16 +80,19 @@ pub(super) async fn look(
     minion: Option<&str>,
 ) -> Result<Shelf> {
     let name = project.environment.project.as_str();
-    let looks = open(project, from).await?.into_iter().map(|(dest, opened)| async move {
-        let result = match opened {
-            Ok(target) => {
-                let listed = catalog::list(&target, name, minion).await;
-                listed.map(|listing| (target, listing))
-            }
-            Err(error) => Err(error),
-        };
-        (dest, result)
-    });
+    let looks = open(project, from)
+        .await?
+        .into_iter()
+        .map(|(dest, opened)| async move {
+            let result = match opened {
+                Ok(target) => {
+                    let listed = catalog::list(&target, name, minion).await;
+                    listed.map(|listing| (target, listing))
+                }
+                Err(error) => Err(error),
+            };
+            (dest, result)
+        });
     let mut shelf = Shelf {
         shelves: Vec::new(),
         down: Vec::new(),
@@ -108,7 +117,9 @@ pub(super) async fn look(
 }
 
 fn say_down(session: &Session, name: &str, error: &BackupError) {
-    session.report.fail(&format!("destination `{name}`: {error}"));
+    session
+        .report
+        .fail(&format!("destination `{name}`: {error}"));
     if let Some(hint) = error.hint() {
         session.report.hint(&hint);
     }
@@ -174,16 +185,26 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_are_short() {
-        let sizes = [0, 999, 1000, 1234, 99_949, 1_234_567, 999_999_999, 5_300_000_000];
+        let sizes = [
+            0,
+            999,
+            1000,
+            1234,
+            99_949,
+            1_234_567,
+            999_999_999,
+            5_300_000_000,
+        ];
         let words: Vec<String> = sizes.into_iter().map(size).collect();
         assert_eq!(
             words,
-            ["0 B", "999 B", "1.0 kB", "1.2 kB", "99 kB", "1.2 MB", "999 MB", "5.3 GB"]
+            [
+                "0 B", "999 B", "1.0 kB", "1.2 kB", "99 kB", "1.2 MB", "999 MB", "5.3 GB"
+            ]
         );
         let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
-        let ages = [-5, 30, 300, 3600, 47 * 3600, 49 * 3600].map(|seconds| {
-            age(now - SignedDuration::from_secs(seconds), now)
-        });
+        let ages = [-5, 30, 300, 3600, 47 * 3600, 49 * 3600]
+            .map(|seconds| age(now - SignedDuration::from_secs(seconds), now));
         assert_eq!(ages, ["now", "now", "5 min", "1 h", "47 h", "2 d"]);
     }
 }

@@ -20,7 +20,12 @@ pub(super) async fn run(session: &Session, args: &SnapshotsArgs) -> Result<u8> {
     }
     let mut entries = shelf.entries();
     entries.sort_by(|a, b| {
-        let key = |e: &Entry| (e.manifest.minion.clone(), std::cmp::Reverse(e.manifest.started));
+        let key = |e: &Entry| {
+            (
+                e.manifest.minion.clone(),
+                std::cmp::Reverse(e.manifest.started),
+            )
+        };
         key(a).cmp(&key(b))
     });
     if args.json {
@@ -60,7 +65,17 @@ fn print(
     let report = &session.report;
     if !entries.is_empty() {
         report.table(
-            &["ID", "MINION", "KIND", "TIME", "AGE", "SIZE", "DESTINATION", "STATUS", "CHECKED"],
+            &[
+                "ID",
+                "MINION",
+                "KIND",
+                "TIME",
+                "AGE",
+                "SIZE",
+                "DESTINATION",
+                "STATUS",
+                "CHECKED",
+            ],
             rows,
         );
     }
@@ -83,7 +98,9 @@ fn print(
     }
     if entries.is_empty() && shelf.shelves.iter().all(|(_, l)| l.broken.is_empty()) {
         let minion = minion.map_or_else(String::new, |m| format!(" {m}"));
-        report.note(&format!("no snapshot yet; `summoner dump{minion}` makes one"));
+        report.note(&format!(
+            "no snapshot yet; `summoner dump{minion}` makes one"
+        ));
     }
 }
 
@@ -127,9 +144,9 @@ fn document(shelf: &Shelf, entries: &[Entry]) -> Value {
         .flat_map(|(t, l)| l.broken.iter().map(move |b| (&t.name, b)))
         .map(broken)
         .collect();
-    let up = shelf.shelves.iter().map(|(target, _)| {
-        json!({"name": target.name, "place": target.storage.place(), "error": null})
-    });
+    let up = shelf.shelves.iter().map(
+        |(target, _)| json!({"name": target.name, "place": target.storage.place(), "error": null}),
+    );
     let down = shelf
         .down
         .iter()

@@ -91,7 +91,11 @@ async fn check(session: &Session, target: &Arc<Target>, entry: &Entry, read: boo
 
 /// Damage outranks what could not be found out.
 fn code(shelf: &Shelf, looks: &[Look], broken: bool) -> u8 {
-    let problems = || looks.iter().flat_map(|l| l.checked.problems.iter().map(|(_, p)| p));
+    let problems = || {
+        looks
+            .iter()
+            .flat_map(|l| l.checked.problems.iter().map(|(_, p)| p))
+    };
     let unread = shelf.shelves.iter().any(|(_, l)| !l.is_whole());
     if problems().any(|p| matches!(p, Problem::Damaged(_))) || broken {
         exit::VERIFY
@@ -147,7 +151,10 @@ fn print(session: &Session, shelf: &Shelf, looks: &[Look], broken_too: bool) {
             ));
         }
         if let Some(error) = &look.unnoted {
-            report.warn(&format!("{}: failed to write the result down: {error}", of(look)));
+            report.warn(&format!(
+                "{}: failed to write the result down: {error}",
+                of(look)
+            ));
         }
     }
     for (target, listing) in shelf.shelves.iter().filter(|_| broken_too) {

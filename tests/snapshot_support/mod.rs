@@ -71,7 +71,11 @@ pub fn manifest(minion: &str, kind: Kind, started: Timestamp) -> Manifest {
 
 /// Writes a snapshot of two objects.
 pub async fn write(targets: &[Arc<Target>], manifest: Manifest) -> Manifest {
-    let sql = format!("-- dump of {}\n{}", manifest.minion, "SELECT 1;\n".repeat(500));
+    let sql = format!(
+        "-- dump of {}\n{}",
+        manifest.minion,
+        "SELECT 1;\n".repeat(500)
+    );
     let objects = [
         ("app.sql", Role::Database, sql),
         ("globals.sql", Role::Globals, "CREATE ROLE app;\n".into()),
