@@ -17,6 +17,7 @@ use crate::config::environment::Keep;
 use crate::project::Project;
 use crate::state::StateError;
 use crate::state::lock::Lock;
+use crate::storage::Object;
 
 /// One line of what is told.
 struct Line {
@@ -188,75 +189,69 @@ fn keep(project: &Project, minion: &str, kind: Kind) -> Option<Keep> {
     }
 }
 
+/// A folder of the plan.
+struct Case<'a> {
+    minion: &'a str,
+    kind: Kind,
+    id: &'a SnapshotId,
+    objects: &'a [Object],
+    remove: bool,
+    /// More than half of its group would go.
+    drastic: bool,
+    reason: String,
+}
+
 fn tell(told: &mut Told, args: &PruneArgs, target: &Target, plan: &Plan, done: &[Done]) {
     let fates: BTreeMap<&str, &Fate> = done.iter().map(|d| (d.id.as_str(), &d.fate)).collect();
-    let mut line = |minion: &str,
-                    kind,
-                    id: &SnapshotId,
-                    bytes,
-                    remove: bool,
-                    drastic: bool,
-                    reason: String| {
-        let fate = fates.get(id.as_str()).copied();
-        let refused = drastic && !args.force;
-        let (action, more) = match fate {
-            _ if !remove => ("keep", None),
-            None if plan.blocked.is_some() => {
-                ("keep", Some("not everything could be read".to_owned()))
-            }
-            None | Some(Fate::Refused) if refused => ("refuse", None),
+    let snapshots = plan.groups.iter().flat_map(|group| {
+        group.lines.iter().map(|(entry, decision)| Case {
+            minion: &group.minion,
+            kind: group.kind,
+            id: &entry.manifest.id,
+            objects: &entry.objects,
+            remove: !decision.keep,
+            drastic: group.drastic,
+            reason: decision.reasons.join(", "),
+        })
+    });
+    let remains = plan.remains.iter().map(|leftover| Case {
+        minion: &leftover.remains.minion,
+        kind: leftover.remains.kind,
+        id: &leftover.remains.id,
+        objects: &leftover.remains.objects,
+        remove: leftover.remove,
+        drastic: false,
+        reason: leftover.reason.to_owned(),
+    });
+    for case in snapshots.chain(remains) {
+        let (action, instead) = match fates.get(case.id.as_str()) {
+            _ if !case.remove => ("keep", None),
+            None if plan.blocked.is_some() => ("keep", Some("not everything could be read")),
+            None | Some(Fate::Refused) if case.drastic && !args.force => ("refuse", None),
             None | Some(Fate::Removed | Fate::Refused) => ("remove", None),
-            Some(Fate::Held(why)) => ("held", Some(why.clone())),
-            Some(Fate::Failed(why)) => ("failed", Some(why.clone())),
-            Some(Fate::Spared(why)) => ("keep", Some((*why).to_owned())),
+            Some(Fate::Held(why)) => ("held", Some(why.as_str())),
+            Some(Fate::Failed(why)) => ("failed", Some(why.as_str())),
+            Some(Fate::Spared(why)) => ("keep", Some(*why)),
         };
         told.refused |= action == "refuse";
-        if let ("held" | "failed", Some(why)) = (action, &more) {
-            let name = &target.name;
+        if let ("held" | "failed", Some(why)) = (action, instead) {
             told.failures.push(format!(
-                "destination `{name}`: {kind} {id} of `{minion}` is not deleted: {why}",
-                kind = kind.name()
+                "destination `{}`: {} {} of `{}` is not deleted: {why}",
+                target.name,
+                case.kind.name(),
+                case.id.short(),
+                case.minion
             ));
         }
         told.lines.push(Line {
             destination: target.name.clone(),
-            minion: minion.to_owned(),
-            kind,
-            id: id.clone(),
-            bytes,
+            minion: case.minion.to_owned(),
+            kind: case.kind,
+            id: case.id.clone(),
+            bytes: case.objects.iter().map(|o| o.size).sum(),
             action,
-            reason: more.unwrap_or(reason),
+            reason: instead.map_or(case.reason, str::to_owned),
         });
-    };
-    for group in &plan.groups {
-        for (entry, decision) in &group.lines {
-            let m = &entry.manifest;
-            let bytes = entry.objects.iter().map(|o| o.size).sum();
-            let reason = decision.reasons.join(", ");
-            line(
-                &group.minion,
-                group.kind,
-                &m.id,
-                bytes,
-                !decision.keep,
-                group.drastic,
-                reason,
-            );
-        }
-    }
-    for leftover in &plan.remains {
-        let r = &leftover.remains;
-        let bytes = r.objects.iter().map(|o| o.size).sum();
-        let reason = leftover.reason.to_owned();
-        line(
-            &r.minion,
-            r.kind,
-            &r.id,
-            bytes,
-            leftover.remove,
-            false,
-            reason,
-        );
     }
 }
 

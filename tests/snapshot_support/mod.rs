@@ -98,7 +98,7 @@ pub async fn write_objects(
         Arc::new(Silent),
     );
     for (name, role, content) in objects {
-        let mut object = writer.object(name, *role, "app", Compression::Zstd);
+        let mut object = writer.object(name, *role, "app", Compression::Zstd).await;
         object.write(Bytes::from(content.clone())).await.unwrap();
         object.finish().await.unwrap();
     }
