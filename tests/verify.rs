@@ -68,7 +68,10 @@ async fn a_good_one_is_read_to_its_end_and_written_down() {
     assert_eq!((checked.good, checked.sealed), (2, 0));
     assert_eq!(checked.bytes, manifest.stored_bytes());
     let told = told.0.lock().unwrap().clone();
-    let last = told.iter().rfind(|(target, ..)| target.ends_with("/app.sql.zst")).unwrap();
+    let last = told
+        .iter()
+        .rfind(|(target, ..)| target.ends_with("/app.sql.zst"))
+        .unwrap();
     assert_eq!(last.1, manifest.objects[0].plain_bytes);
 
     let entry = only(&disk).await;
@@ -145,7 +148,11 @@ async fn any_changed_byte_is_found() {
             let found = damaged(&checked);
             assert_eq!(found.len(), 1, "byte {at}");
             assert_eq!(found[0].0, object.name, "byte {at}");
-            for check in memory.objects().into_keys().filter(|k| k.contains("/verified-")) {
+            for check in memory
+                .objects()
+                .into_keys()
+                .filter(|k| k.contains("/verified-"))
+            {
                 memory.lose(&check);
             }
         }
@@ -163,7 +170,10 @@ async fn what_cannot_be_unpacked_is_found_although_the_sum_is_right() {
     let mut manifest = dump(&[Arc::clone(&disk)], "blog", "2026-11-20T02:30:00Z").await;
     let content = memory.objects()[&key(&manifest, "app.sql.zst")].clone();
     let cut = content.slice(..content.len() - 3);
-    let sum: Vec<String> = sha2::Sha256::digest(&cut).iter().map(|b| format!("{b:02x}")).collect();
+    let sum: Vec<String> = sha2::Sha256::digest(&cut)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let object = &mut manifest.objects[0];
     object.stored_bytes = cut.len() as u64;
     object.sha256 = sum.concat();
@@ -215,7 +225,10 @@ async fn f20_without_the_key_bytes_are_hashed_and_with_a_wrong_one_nothing_is_cl
     let before = memory.objects().len();
     let checked = read(&with(Some(keys(folder.path(), "other")))).await;
     assert!(
-        checked.problems.iter().all(|(_, p)| matches!(p, Problem::WrongKey(_))),
+        checked
+            .problems
+            .iter()
+            .all(|(_, p)| matches!(p, Problem::WrongKey(_))),
         "{checked:?}"
     );
     assert_eq!(checked.problems.len(), 2);
@@ -238,12 +251,21 @@ async fn what_could_not_be_read_is_neither_good_nor_bad() {
         let (checked, unnoted) = data(&disk, &entry, &silent, &|| at(NOW)).await;
         assert!(unnoted.is_none());
         assert_eq!(checked.problems.len(), 1, "{checked:?}");
-        assert!(matches!(checked.problems[0].1, Problem::Unread(_)), "{checked:?}");
+        assert!(
+            matches!(checked.problems[0].1, Problem::Unread(_)),
+            "{checked:?}"
+        );
     }
     assert_eq!(only(&disk).await.verdict(), None);
     // Good, and it could not be written down: said, and not mixed up with damage.
     memory.fail_at(3);
     let (checked, unnoted) = data(&disk, &entry, &silent, &|| at(NOW)).await;
     assert!(checked.is_good() && unnoted.is_some());
-    assert!(disk.storage.stat(&key(&entry.manifest, "manifest.json")).await.unwrap().is_some());
+    assert!(
+        disk.storage
+            .stat(&key(&entry.manifest, "manifest.json"))
+            .await
+            .unwrap()
+            .is_some()
+    );
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::backup::error::BackupError;
 use crate::config::Environment;
-use crate::config::environment::{self, Encryption};
+use crate::config::environment::{self, Encryption, Place};
 use crate::problem;
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 
 /// A destination that can be written to and read from.
 #[derive(Clone)]
@@ -17,6 +17,49 @@ pub struct Target {
     pub storage: Arc<dyn Storage>,
     /// How what goes there is encrypted.
     pub encryption: Option<Encryption>,
+}
+
+/// Opens a destination; a store in a network is not asked yet.
+#[expect(
+    clippy::unused_async,
+    reason = "credentials of a bucket are waited for"
+)]
+pub async fn open(destination: &environment::Destination) -> Result<Target, BackupError> {
+    let storage: Arc<dyn Storage> = match &destination.place {
+        Place::Dir(folder) => Arc::new(storage::local::Dir::new(folder)),
+        // Until `storage::s3` can connect.
+        Place::S3(_) => {
+            return Err(BackupError::NoDestination(format!(
+                "`{}` is a bucket, which this version cannot write to",
+                destination.name
+            )));
+        }
+    };
+    Ok(Target {
+        name: destination.name.clone(),
+        storage,
+        encryption: destination.encryption.clone(),
+    })
+}
+
+/// Opens the destinations of these names, each with its own outcome. A name that config.yml does
+/// not know is an error that says the known ones. A name given twice counts once.
+pub async fn open_all(
+    environment: &Environment,
+    names: &[String],
+) -> Vec<(String, Result<Arc<Target>, BackupError>)> {
+    let mut opened: Vec<(String, Result<Arc<Target>, BackupError>)> = Vec::new();
+    for name in names {
+        if opened.iter().any(|(n, _)| n == name) {
+            continue;
+        }
+        let result = match find(environment, name) {
+            Ok(destination) => open(destination).await.map(Arc::new),
+            Err(error) => Err(error),
+        };
+        opened.push((name.clone(), result));
+    }
+    opened
 }
 
 /// The destination of this name.

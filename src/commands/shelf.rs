@@ -68,7 +68,7 @@ pub(super) async fn open(
             "config.yml has no `destinations:`\n  hint: add `destinations: {disk: {dir: ./backups}}`".into()
         ));
     }
-    Ok(open_dirs(environment, &names))
+    Ok(destination::open_all(environment, &names).await)
 }
 
 /// Lists the destinations, all at once. One that is down is said, and the others are listed; an
@@ -207,26 +207,4 @@ mod tests {
             .map(|seconds| age(now - SignedDuration::from_secs(seconds), now));
         assert_eq!(ages, ["now", "now", "5 min", "1 h", "47 h", "2 d"]);
     }
-}
-fn open_dirs(
-    environment: &crate::config::Environment,
-    names: &[String],
-) -> Vec<(String, Result<Arc<Target>, BackupError>)> {
-    names
-        .iter()
-        .map(|n| {
-            let d = destination::find(environment, n).unwrap();
-            let crate::config::environment::Place::Dir(dir) = &d.place else {
-                panic!()
-            };
-            (
-                n.clone(),
-                Ok(Arc::new(Target {
-                    name: n.clone(),
-                    storage: Arc::new(crate::storage::local::Dir::new(dir)),
-                    encryption: d.encryption.clone(),
-                })),
-            )
-        })
-        .collect()
 }
