@@ -103,6 +103,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
 /// The exit code of an error: the one place that maps them.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::backup::catalog::ChoiceError;
     use crate::engine::EngineError;
     use crate::problem::Problems;
     use crate::project::ProjectError;
@@ -133,7 +134,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(AskError::Unanswered(_)) = error.downcast_ref::<AskError>() {
         return exit::INTERRUPTED;
     }
-    if error.is::<Problems>() || error.is::<world::UnknownMinion>() {
+    if error.is::<Problems>() || error.is::<world::UnknownMinion>() || error.is::<ChoiceError>() {
         return exit::USAGE;
     }
     if error.is::<crate::plan::reconcile::Refusals>() {
@@ -145,6 +146,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// What to type next after an error, where its own text does not say so.
 #[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
+    use crate::backup::catalog::ChoiceError;
     use crate::engine::EngineError;
     use crate::project::ProjectError;
     use crate::state::StateError;
@@ -161,4 +163,5 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
                 .downcast_ref::<ProjectError>()
                 .and_then(ProjectError::hint)
         })
+        .or_else(|| error.downcast_ref::<ChoiceError>().map(ChoiceError::hint))
 }
