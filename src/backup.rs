@@ -6,6 +6,7 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod catalog;
+pub mod definition;
 pub mod destination;
 pub mod encryption;
 pub mod error;
@@ -15,5 +16,7 @@ mod pipeline;
 pub mod prune;
 pub mod reader;
 pub mod retention;
+pub mod scratch;
+pub mod swap;
 pub mod verify;
 pub mod writer;
