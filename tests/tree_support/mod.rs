@@ -52,12 +52,7 @@ pub fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
         let below = path.strip_prefix(root).unwrap().to_owned();
         let content = match kind {
             FileType::RegularFile => fs::read(&path).unwrap(),
-            FileType::Symlink => fs::read_link(&path)
-                .unwrap()
-                .as_os_str()
-                .as_bytes()
-                .escape_ascii()
-                .to_string(),
+            FileType::Symlink => fs::read_link(&path).unwrap().into_os_string().into_vec(),
             FileType::CharacterDevice | FileType::BlockDevice => {
                 meta.rdev().to_string().into_bytes()
             }
