@@ -6,4 +6,10 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod cold;
+pub mod destination;
+pub mod encryption;
+pub mod error;
 pub mod manifest;
+pub mod reader;
+pub mod retention;
+pub mod writer;

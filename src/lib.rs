@@ -11,13 +11,15 @@ pub mod problem;
 pub mod secret;
 pub mod yaml;
 
-// What the user said, and what it means.
+// What the user's files speak of: services, kinds of databases, places for snapshots.
 pub mod compose;
-pub mod config;
 pub mod database;
+pub mod storage;
+
+// What the user said, and what it means.
+pub mod config;
 pub mod minion;
 pub mod render;
-pub mod storage;
 
 // The engine's door, the state we keep, the proxy: what the plan speaks of.
 pub mod engine;

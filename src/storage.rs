@@ -1,6 +1,11 @@
 //! Where snapshots lie: a folder or an S3 bucket, behind one narrow trait. An object appears whole
 //! or not at all, and is never overwritten.
 
+mod exact;
+mod key;
+pub mod local;
+pub mod memory;
+mod probe;
 pub mod s3;
 
 use async_trait::async_trait;
@@ -80,6 +85,46 @@ pub enum StorageError {
         /// What was seen.
         reason: String,
     },
+}
+
+impl StorageError {
+    /// What to type or change next, where the reason tells.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoDestination { place, .. } if place.starts_with("s3://") => Some(
+                "create the bucket, or correct `bucket`, `region` and `endpoint` in config.yml"
+                    .to_owned(),
+            ),
+            Self::NoDestination { place, .. } => Some(format!(
+                "mount the disk (`findmnt -T {place}` shows what is there), or make the folder: `mkdir -p {place}`"
+            )),
+            Self::Denied { place, .. } if place.starts_with("s3://") => Some(
+                "check the keys and the rights that belong to them: docs/config.md lists what is needed"
+                    .to_owned(),
+            ),
+            Self::Denied { place, .. } => Some(format!(
+                "see who may write there: `ls -ld {place}`, `findmnt -T {place}`"
+            )),
+            Self::Held { .. } => {
+                Some("it can be deleted when its retention is over".to_owned())
+            }
+            Self::Skew { .. } => {
+                Some("set the clock: `timedatectl set-ntp true`, then `timedatectl`".to_owned())
+            }
+            Self::Full { place, .. } if place.starts_with("s3://") => None,
+            Self::Full { place, .. } => Some(format!(
+                "make room: `df -h {place}` shows the disk, `summoner prune --dry-run` what may go"
+            )),
+            Self::Unreachable { place, .. } if place.starts_with("s3://") => Some(
+                "see whether the network and `endpoint` in config.yml are right".to_owned(),
+            ),
+            Self::Unreachable { place, .. } => Some(format!(
+                "see whether the disk is well: `dmesg | tail`, `findmnt -T {place}`"
+            )),
+            Self::Missing(_) | Self::Exists(_) | Self::Other { .. } => None,
+        }
+    }
 }
 
 /// An object that is there.

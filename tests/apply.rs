@@ -4,156 +4,13 @@
 mod world;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use summoner::apply::{self, Context, Outcome};
-use summoner::clock::SystemClock;
-use summoner::engine::fake::FakeEngine;
-use summoner::engine::{Engine, Health, RunState};
-use summoner::events::Silent;
-use summoner::plan::Plan;
-use summoner::plan::desired::Desired;
-use summoner::plan::observed::Observed;
+use summoner::engine::Engine;
 use summoner::plan::{reconcile, removal};
 use summoner::project::observe;
-use summoner::state::{Paths, State};
-use tokio::sync::watch;
-use world::{BLOG, group};
-
-/// A project folder and an engine that has all images.
-struct Stage {
-    folder: tempfile::TempDir,
-    fake: FakeEngine,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let fake = FakeEngine::new();
-        for image in ["ghost:5", "mysql:8"] {
-            fake.image(image).with_healthcheck();
-        }
-        Self {
-            folder: tempfile::tempdir().expect("a folder"),
-            fake,
-        }
-    }
-
-    fn root(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// A wish with the folders of this stage and, as owner, whoever runs the test.
-    fn wish(&self, groups: &[(&str, String)]) -> Desired {
-        let groups = groups
-            .iter()
-            .map(|(name, text)| {
-                let mut group = group(name, text);
-                for folder in &mut group.folders {
-                    folder.path = self.root().join("data").join(name).join("db");
-                    folder.uid = rustix::process::getuid().as_raw();
-                    folder.gid = rustix::process::getgid().as_raw();
-                }
-                for service in group.services.values_mut() {
-                    let root = self.root().display().to_string();
-                    service.spec.labels.insert("io.summoner.root".into(), root);
-                }
-                group
-            })
-            .collect();
-        Desired {
-            root: self.root().to_owned(),
-            data_roots: vec![self.root().join("data")],
-            ..world::desired(groups)
-        }
-    }
-
-    fn blog(&self) -> Desired {
-        self.wish(&[("blog", BLOG.to_owned())])
-    }
-
-    fn updated(&self) -> Desired {
-        self.wish(&[("blog", BLOG.replace("ghost:5", "ghost:6"))])
-    }
-
-    async fn observe(&self, engine: &FakeEngine, desired: &Desired) -> Observed {
-        let mut observed = observe::engine_side(engine, &desired.project, self.root())
-            .await
-            .expect("the engine answers");
-        observe::disk_side(
-            &mut observed,
-            desired,
-            &State::default(),
-            &Paths::new(self.root()),
-        );
-        observed
-    }
-
-    async fn plan(&self, desired: &Desired) -> Plan {
-        let observed = self.observe(&self.fake.restarted(), desired).await;
-        reconcile::plan(desired, &observed, None).expect("no refusal")
-    }
-
-    /// One run of `up`.
-    async fn up(&self, engine: &FakeEngine, desired: &Desired) -> Outcome {
-        let observed = self.observe(engine, desired).await;
-        let plan = reconcile::plan(desired, &observed, None).expect("no refusal");
-        self.carry_out(engine, &plan, desired, observed).await
-    }
-
-    async fn carry_out(
-        &self,
-        engine: &FakeEngine,
-        plan: &Plan,
-        desired: &Desired,
-        observed: Observed,
-    ) -> Outcome {
-        let (_keep, cancelled) = watch::channel(false);
-        let paths = Paths::new(self.root());
-        paths.create().expect("the state folder");
-        let context = Context {
-            engine: Arc::new(engine.clone()),
-            clock: Arc::new(SystemClock),
-            events: Arc::new(Silent),
-            desired: desired.clone(),
-            observed,
-            paths,
-            wait_timeout: Duration::from_secs(20),
-            helper_image: "mysql:8".into(),
-            cancelled,
-        };
-        apply::apply(plan, context).await
-    }
-
-    /// Container names and states, for whoever compares.
-    async fn containers(&self) -> Vec<(String, String, RunState, Health)> {
-        let engine = self.fake.restarted();
-        let mut all = Vec::new();
-        for summary in engine.containers().await.expect("the engine answers") {
-            let c = engine.inspect(&summary.id).await.expect("it is there");
-            all.push((c.name, c.image, c.state, c.health));
-        }
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
-    }
-}
-
-fn running(name: &str, image: &str) -> (String, String, RunState, Health) {
-    (
-        name.into(),
-        image.into(),
-        RunState::Running,
-        Health::Healthy,
-    )
-}
-
-fn blog_runs(version: &str) -> Vec<(String, String, RunState, Health)> {
-    vec![
-        running("blog-example.org", version),
-        running("mysql-blog-example.org", "mysql:8"),
-    ]
-}
+use world::BLOG;
+use world::stage::{Stage, blog_runs, nothing_lost, running};
 
 #[tokio::test]
 async fn up_makes_everything_run_and_a_second_up_touches_nothing() {
@@ -279,18 +136,6 @@ async fn an_image_that_cannot_be_pulled_stops_its_minion_only() {
     );
 }
 
-/// What must hold after a kill at any call: no database container was lost, and of the app there is
-/// the old one or a new one.
-async fn nothing_lost(stage: &Stage, n: usize) {
-    let names: Vec<String> = stage.containers().await.into_iter().map(|c| c.0).collect();
-    for of in ["mysql-blog-example.org", "blog-example.org"] {
-        assert!(
-            names.iter().any(|n| n.starts_with(of)),
-            "killed at {n}: {names:?}"
-        );
-    }
-}
-
 /// Kills a run in each of its engine calls; the next run must finish what was begun.
 async fn killed_at_every_call(first: Option<&str>, fates: &[&str]) {
     for n in 1.. {
@@ -386,29 +231,6 @@ async fn killed_at_every_call_of_a_removal() {
 }
 
 #[tokio::test]
-async fn every_engine_call_may_fail_once_and_the_next_run_mends_it() {
-    for n in 1.. {
-        let stage = Stage::new();
-        stage.fake.image("ghost:6").with_healthcheck();
-        stage.up(&stage.fake, &stage.blog()).await;
-        let engine = stage.fake.restarted();
-        engine.fail_at(n);
-        let outcome = stage.up(&engine, &stage.updated()).await;
-        nothing_lost(&stage, n).await;
-        let again = stage.up(&stage.fake.restarted(), &stage.updated()).await;
-        assert_eq!(again.failures, [], "failed at {n}");
-        assert_eq!(
-            stage.containers().await,
-            blog_runs("ghost:6"),
-            "failed at {n}"
-        );
-        if outcome.failures.is_empty() && engine.calls() < n {
-            break;
-        }
-    }
-}
-
-#[tokio::test]
 async fn purge_deletes_the_data_of_its_minion_and_no_other() {
     let stage = Stage::new();
     let shop = BLOG.replace("blog", "shop");
@@ -491,46 +313,6 @@ async fn networks_of_a_copy_of_the_project_are_somebody_elses() {
             .contains("`summoner-acme-edge` exists and is not summoner's"),
         "{refused}"
     );
-}
-
-/// Whatever one call fails while a new version is given up, two never run on one data folder, and
-/// the next run with the old wish ends with the old version.
-#[tokio::test]
-async fn a_way_back_on_which_a_call_fails_puts_the_old_container_back_all_the_same() {
-    for n in 1.. {
-        let stage = Stage::new();
-        stage.up(&stage.fake, &stage.blog()).await;
-        stage.fake.image("ghost:6").with_healthcheck().unhealthy();
-        let engine = stage.fake.restarted();
-        engine.fail_at(n);
-        stage.up(&engine, &stage.updated()).await;
-        let apps = |all: Vec<(String, String, RunState, Health)>| {
-            let mut apps = all.into_iter().filter(|c| c.1.starts_with("ghost"));
-            apps.by_ref()
-                .filter(|c| c.2 == RunState::Running)
-                .map(|c| c.1)
-                .collect::<Vec<_>>()
-        };
-        let journal = stage.fake.take_journal();
-        if engine.calls() < n {
-            break;
-        }
-        // When the very last step fails there is nobody to take it: the old one is stopped then, and
-        // stays what it was for a run that fails again.
-        let last = journal.last().is_some_and(|l| {
-            l.starts_with("start blog-example.org") && l.contains("wants it to fail")
-        });
-        let wanted: &[&str] = if last { &[] } else { &["ghost:5"] };
-        assert_eq!(apps(stage.containers().await), wanted, "{n}: {journal:?}");
-        // The new version fails again, and never beside the old one.
-        stage.up(&stage.fake.restarted(), &stage.updated()).await;
-        let journal = stage.fake.take_journal();
-        let first = |verb: &str| journal.iter().position(|l| l.starts_with(verb));
-        assert!(first("stop blog") < first("start blog"), "{n}: {journal:?}");
-        assert_eq!(apps(stage.containers().await), wanted, "{n}: {journal:?}");
-        stage.up(&stage.fake.restarted(), &stage.blog()).await;
-        assert_eq!(stage.containers().await, blog_runs("ghost:5"), "{n}");
-    }
 }
 
 /// A run was killed when the new version was well and the old one not removed yet; then another

@@ -271,6 +271,15 @@ fn data_of_two_kinds_never_share_a_folder() {
     assert!(!roots("./data/a/../b", "./data"));
     assert!(!roots("./data", "./data/ghost/db"));
     assert!(!roots("/", "/db"));
+    // Our own folder is no place for what must not be lost.
+    assert!(roots("./.summoner-data", "./database"));
+    assert!(!roots("./.summoner", "./database"));
+    assert!(!roots("./data", "./data/../.summoner/build"));
+    assert_eq!(
+        told("summoner: {domain: a.org, vsroot: .summoner/data, applications: ghost}"),
+        "/srv/acme/config.yml:1:34 summoner.vsroot: `.summoner` is summoner's own folder, where it removes what it does not need any more\n  \
+         hint: keep data beside it, such as in `./data`"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! that matter, the next thing to type; and that nothing else came to harm.
 
 mod engine_support;
+mod registry_support;
 
 mod engine_failures_cases {
     pub mod absent;

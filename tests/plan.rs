@@ -210,6 +210,26 @@ fn a_protected_block_that_is_gone_is_refused() {
     assert!(removal::down(&blog(), &observed, &all, true, &BTreeSet::new()).is_err());
 }
 
+/// `.summoner/` and the block are lost together when a folder is restored from an old copy.
+#[test]
+fn a_protected_instance_is_known_by_its_containers_when_all_else_is_lost() {
+    let mut observed = applied(&blog());
+    observed.state.minions.clear();
+    let all = BTreeSet::from(["blog".to_owned()]);
+    let down = |observed: &Observed| removal::down(&desired(vec![]), observed, &all, true, &all);
+    assert!(plan(&desired(vec![]), &observed, None).is_ok());
+    assert!(down(&observed).is_ok());
+    let labels = &mut observed.containers[1].labels;
+    labels.insert("io.summoner.protect".into(), "true".into());
+    let refused = [Refusal::Protected("blog".into())];
+    assert_eq!(refusals(&desired(vec![]), &observed), refused);
+    assert_eq!(down(&observed).expect_err("a refusal").0, refused);
+    // What is remembered is younger than the containers: `protect: true` was taken out since.
+    let remembered = applied(&blog()).state;
+    observed.state = remembered;
+    assert!(plan(&desired(vec![]), &observed, None).is_ok());
+}
+
 #[test]
 fn a_name_of_someone_else_is_refused_and_the_owner_named() {
     let mut observed = Observed::default();

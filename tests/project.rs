@@ -99,6 +99,28 @@ fn a_lost_secret_is_never_made_anew_beside_old_data() {
     assert!(lost(&mut open(folder.path())));
 }
 
+/// Protection says nothing about what a container does: to give it or take it restarts nothing.
+#[test]
+fn protection_is_a_label_and_no_part_of_the_hash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    toy(folder.path(), &[]);
+    let mut services = ["", ", protect: true"].map(|more| {
+        let file = folder.path().join("config.yml");
+        let text =
+            format!("summoner: {{domain: example.org}}\nminions: {{blog: {{use: toy{more}}}}}\n");
+        fs::write(&file, text).expect("ours");
+        let mut project = Project::open(&file).expect("a good project");
+        let wanted = project
+            .render(&[], &|_| false)
+            .unwrap_or_else(|e| panic!("{e}"));
+        wanted.desired.groups[0].services["app"].clone()
+    });
+    assert_eq!(services[0].hash, services[1].hash);
+    let label = services[1].spec.labels.remove("io.summoner.protect");
+    assert_eq!(label.as_deref(), Some("true"));
+    assert_eq!(services[0], services[1]);
+}
+
 /// Another run may have ended between our look at its files and our turn.
 #[test]
 fn who_gets_the_lock_knows_the_passwords_of_the_run_before() {

@@ -84,6 +84,13 @@ impl SnapshotId {
             .then(|| Self(text.to_owned()))
     }
 
+    /// When it was made: what it says itself, whatever the store says of its objects.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        let ulid = Ulid::from_string(self.0.get(17..)?).ok()?;
+        Timestamp::from_millisecond(i64::try_from(ulid.timestamp_ms()).ok()?).ok()
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -344,6 +351,7 @@ mod tests {
         assert_ne!(a, b);
         assert!(a < later && b < later, "{a} {b} {later}");
         assert!(a.as_str().starts_with("20261120T023000Z-"));
+        assert_eq!(later.time(), Some(at("2026-11-20T02:30:01Z")));
         assert_eq!(SnapshotId::parse(a.as_str()), Some(a));
         for bad in [
             "",

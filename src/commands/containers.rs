@@ -11,7 +11,7 @@ use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::cli::{ExecArgs, LogsArgs, RestartArgs};
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit, signals};
-use crate::engine::{Container, ExecSpec, LogOptions, RunState};
+use crate::engine::{Container, EngineError, ExecSpec, LogOptions, RunState};
 use crate::events::Event;
 use crate::events::Events as _;
 use crate::plan::desired::{Service, labels};
@@ -154,9 +154,35 @@ pub(super) async fn exec(session: &Session, args: &ExecArgs) -> Result<u8> {
         stdin: true,
         ..ExecSpec::default()
     };
-    Ok(code(
-        world.engine.exec_attached(&container.id, &spec).await?,
-    ))
+    let ended = world.engine.exec_attached(&container.id, &spec).await;
+    ran(session, service, args, ended)
+}
+
+/// The exit code of a command, or of a shell whose command did not come to run.
+fn ran(
+    session: &Session,
+    service: &Service,
+    args: &ExecArgs,
+    ended: Result<i64, EngineError>,
+) -> Result<u8> {
+    let error = match ended {
+        Ok(ended) => return Ok(code(ended)),
+        Err(error) => error,
+    };
+    let Some(code) = error.did_not_run() else {
+        return Err(error.into());
+    };
+    let (program, target) = (&args.command[0], service.target());
+    session.report.fail(&if code == 127 {
+        format!(
+            "there is no program `{program}` in `{target}`\n  hint: give its full path, or look for it: `summoner exec {target} ls /usr/local/bin /usr/bin /bin`"
+        )
+    } else {
+        format!(
+            "`{program}` cannot be executed in `{target}`\n  hint: see whose it is: `summoner exec {target} ls -ld {program}`; `--user` runs it as somebody else"
+        )
+    });
+    Ok(code)
 }
 
 fn terminal(args: &ExecArgs) -> bool {
@@ -213,7 +239,7 @@ pub(super) async fn one_off(session: &Session, args: &ExecArgs) -> Result<u8> {
         _ = tokio::signal::ctrl_c() => Ok(i64::from(exit::INTERRUPTED)),
     };
     world.engine.remove(&id).await?;
-    Ok(code(result?))
+    ran(session, service, args, result)
 }
 
 pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8> {

@@ -40,8 +40,14 @@ fn find(catalog: &Catalog, name: &str) -> Result<Minion> {
 
 fn list(session: &Session, catalog: &Catalog, json: bool) -> Result<u8> {
     let mut minions = Vec::new();
-    for name in catalog.names() {
-        minions.push(catalog.get(name)?);
+    // One folder that is broken does not hide what all the others are.
+    for (name, minion) in catalog.list() {
+        match minion {
+            Ok(minion) => minions.push(minion),
+            Err(problems) => session.report.warn(&format!(
+                "`{name}` is left out:\n{problems}\n  hint: `summoner minion lint {name}` once it is mended"
+            )),
+        }
     }
     if json {
         let list: Vec<_> = minions.iter().map(summary).collect();
@@ -174,7 +180,12 @@ fn lint_all(session: &Session, catalog: &Catalog, names: &[String]) -> Result<u8
     };
     let mut problems: Vec<Problem> = Vec::new();
     for name in &names {
-        let found: Vec<Problem> = lint::lint(&find(catalog, name)?);
+        let found: Vec<Problem> = match catalog.get(name) {
+            Ok(minion) => lint::lint(&minion),
+            // A name that nobody has is a mistake of whoever typed it; a folder that is broken has told.
+            Err(problems) if catalog.names().contains(&name.as_str()) => problems.0,
+            Err(_) => return find(catalog, name).map(|_| exit::FAILED),
+        };
         if found.is_empty() {
             session.report.line(&format!("{name}: good"));
         }

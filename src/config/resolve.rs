@@ -20,6 +20,9 @@ pub(super) struct Context<'a> {
     pub minions: &'a [&'a str],
 }
 
+/// Folder of our state, beside config.yml.
+const OURS: &str = ".summoner";
+
 /// Pools that Docker's own defaults, home routers and most offices leave alone.
 const SUBNETS: [&str; 2] = ["10.210.0.0/16", "172.28.0.0/14"];
 
@@ -64,7 +67,7 @@ pub(super) fn resolve(
     instances.check_hosts(&file.minions);
     let (instances, missing, mut warnings) = instances.finish();
     if let Some(general) = &general {
-        general.check_folders(&instances);
+        general.check_folders(&instances, context.root);
     }
     if reading.is_clean() {
         // `applications:` says "these", not "exactly these": what is there can run.
@@ -142,7 +145,21 @@ impl<'a> General<'a> {
     }
 
     /// Two kinds of data in one folder is how one of them gets lost.
-    fn check_folders(&self, instances: &[Instance]) {
+    fn check_folders(&self, instances: &[Instance], root: &Path) {
+        let ours = root.join(OURS);
+        for (field, path) in [
+            (&self.said.vsroot, &self.vsroot),
+            (&self.said.dbsroot, &self.dbsroot),
+        ] {
+            if let Some(field) = field
+                && path.starts_with(&ours)
+            {
+                field.fail_with(
+                    format!("`{OURS}` is summoner's own folder, where it removes what it does not need any more"),
+                    "keep data beside it, such as in `./data`",
+                );
+            }
+        }
         let place = self.said.dbsroot.as_ref().or(self.said.vsroot.as_ref());
         let Some(place) = place else { return };
         if self.vsroot == self.dbsroot {

@@ -27,6 +27,25 @@ impl EngineError {
         }
     }
 
+    /// The exit code that a shell gives for a command that did not come to run: 127 when there is no
+    /// such program, 126 when it cannot be executed; `None` when it is another error.
+    #[must_use]
+    pub fn did_not_run(&self) -> Option<u8> {
+        // runc's words for what the kernel says: not executable, no program, a folder.
+        const CANNOT: [&str; 3] = ["permission denied", "exec format error", "is a directory"];
+        match self {
+            Self::NotFound {
+                kind: "command", ..
+            } => Some(127),
+            Self::Other { reason, .. }
+                if reason.contains("OCI runtime") && CANNOT.iter().any(|w| reason.contains(w)) =>
+            {
+                Some(126)
+            }
+            _ => None,
+        }
+    }
+
     /// What to type next, where there is something.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -103,6 +122,29 @@ mod tests {
             assert!(error.to_string().contains(reason), "{error}");
             assert!(error.hint().unwrap().contains(hint), "{error}");
         }
+    }
+
+    #[test]
+    fn commands_that_did_not_run_have_the_codes_of_a_shell() {
+        let other = |reason: &str| EngineError::Other {
+            action: "run the command `x`".into(),
+            reason: reason.into(),
+        };
+        let missing = |kind| EngineError::NotFound {
+            kind,
+            name: "x".into(),
+        };
+        assert_eq!(missing("command").did_not_run(), Some(127));
+        assert_eq!(missing("container").did_not_run(), None);
+        let denied = "OCI runtime exec failed: exec failed: container_linux.go:380: starting container process caused: exec: \"/etc/passwd\": permission denied";
+        assert_eq!(other(denied).did_not_run(), Some(126));
+        let format = "OCI runtime exec failed: exec failed: unable to start container process: exec /x: exec format error";
+        assert_eq!(other(format).did_not_run(), Some(126));
+        assert_eq!(other("permission denied").did_not_run(), None);
+        assert_eq!(
+            other("OCI runtime exec failed: no cgroup").did_not_run(),
+            None
+        );
     }
 
     #[test]

@@ -67,7 +67,15 @@ fn manifest(root: &Field<'_>) -> Option<Manifest> {
             Some(((*name).to_owned(), parameter(name, *place, field)?))
         })
         .collect();
-    let expose = map.list("expose").iter().map(expose).collect();
+    let expose = map.list("expose");
+    // An instance has one set of host names, and a host name leads to one service.
+    if let Some(second) = expose.get(1) {
+        second.fail_with(
+            "a minion exposes one service, and there is one before this",
+            "let that one serve both, or make the other a minion of its own",
+        );
+    }
+    let expose = expose.iter().map(self::expose).collect();
     let databases = map.list("databases");
     let databases: Vec<_> = databases
         .iter()

@@ -31,6 +31,9 @@ pub mod labels {
     pub const TEMPLATE: &str = "io.summoner.template";
     /// Version of the instance.
     pub const VERSION: &str = "io.summoner.version";
+    /// `true` on containers that were made while their instance was protected: for the day both its
+    /// block and `.summoner/` are gone.
+    pub const PROTECT: &str = "io.summoner.protect";
     /// One-off container: [`RUN`] is the user's, all others are helpers of ours.
     pub const ONE_OFF: &str = "io.summoner.one-off";
     /// Value of [`ONE_OFF`] for a container of `summoner run`.
@@ -182,6 +185,8 @@ pub struct Context<'a> {
     pub hasher: &'a Hasher<'a>,
     /// Manifest, for `overlap`; the proxy has none.
     pub manifest: Option<&'a Manifest>,
+    /// `protect:` of the instance.
+    pub protect: bool,
 }
 
 /// Services of an interpolated Compose project as the engine will be asked for them.
@@ -222,6 +227,10 @@ pub fn services(project: &compose::Project, context: &Context<'_>) -> BTreeMap<S
                 (labels::DEPENDS_ON, depends),
             ] {
                 spec.labels.insert(key.to_owned(), value);
+            }
+            if context.protect {
+                spec.labels
+                    .insert(labels::PROTECT.to_owned(), "true".to_owned());
             }
             let overlap = context
                 .manifest

@@ -25,9 +25,16 @@ fn gone(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
         .collect()
 }
 
+/// As last applied; where that is lost, as its containers were made.
 fn is_protected(minion: &str, observed: &Observed) -> bool {
-    let remembered = observed.state.minions.get(minion);
-    remembered.is_some_and(|r| r.protect)
+    let labelled = |c: &Container| {
+        c.labels.get(labels::MINION).is_some_and(|m| m == minion)
+            && c.labels.get(labels::PROTECT).is_some_and(|p| p == "true")
+    };
+    match observed.state.minions.get(minion) {
+        Some(remembered) => remembered.protect,
+        None => observed.containers.iter().any(labelled),
+    }
 }
 
 /// Protected instances whose block is gone.
@@ -185,8 +192,7 @@ pub fn down(
         .iter()
         .filter(|m| {
             // As last applied, or as it was just written into config.yml.
-            observed.state.minions.get(*m).is_some_and(|r| r.protect)
-                || desired.groups.iter().any(|g| g.name == **m && g.protect)
+            is_protected(m, observed) || desired.groups.iter().any(|g| g.name == **m && g.protect)
         })
         .map(|m| Refusal::Protected(m.clone()))
         .collect();

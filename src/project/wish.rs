@@ -44,6 +44,11 @@ impl Project {
                 build: &self.paths.build(name),
                 hasher: &hasher,
                 manifest: minion.map(|m| &m.manifest),
+                protect: self
+                    .environment
+                    .instances
+                    .iter()
+                    .any(|i| i.name == name && i.protect),
             },
         );
         let compose_project = parsed.name.clone().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Names that belong to somebody else.
 
 use std::fs;
+use std::net::TcpListener;
 
 use super::common::{
     Guest, containers, fails, names, networks, pair, project, settled, summoner_in,
@@ -118,4 +119,54 @@ fn a_network_of_somebody_else_is_refused() {
         ],
     );
     assert!(names(&project).is_empty());
+}
+
+/// A copy of a project's folder has its name; with a domain of its own it has no container name in
+/// common with it, only the network that the proxy and the sites share.
+#[test]
+fn the_network_of_another_folder_with_the_same_name_is_refused() {
+    let project = crate::engine_support::Project::new("minions: {page: {use: page}}");
+    project.web_minion("page", "hello", "");
+    project.up();
+    let before = (containers(&project), networks(&project));
+    let edge = format!("summoner-{}-edge", project.name);
+    assert!(before.1.contains(&edge), "{:?}", before.1);
+    let other = project.path("other");
+    for file in ["minions/page/minion.yml", "minions/page/compose.yml.j2"] {
+        project.write(&format!("other/{file}"), &project.read(file));
+    }
+    let free = || {
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+    };
+    let config = project
+        .read("config.yml")
+        .replace(&project.domain, &format!("copy.{}", project.domain))
+        .replace(
+            &format!("http_port: {}", project.http),
+            &format!("http_port: {}", free()),
+        )
+        .replace(
+            &format!("https_port: {}", project.https),
+            &format!("https_port: {}", free()),
+        );
+    project.write("other/config.yml", &config);
+    for arguments in [["up", "--yes"].as_slice(), &["plan"]] {
+        fails(
+            summoner_in(&other, arguments),
+            5,
+            &[&format!(
+                "the network `{edge}` exists and is not summoner's"
+            )],
+        );
+    }
+    // Nor does it take away what it must not use.
+    summoner_in(&other, &["down", "--yes"]).ok();
+    assert_eq!((containers(&project), networks(&project)), before);
+    assert!(!other.join("data").exists());
+    settled(&project);
+    assert!(project.get("page", "/").contains("hello"));
 }

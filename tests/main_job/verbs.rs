@@ -50,6 +50,35 @@ fn exec(project: &Project) {
         .code(1)
         .says("app, side");
     assert_eq!(piped(project, &["exec", "page", "cat"]), "through\n");
+    // As a shell would end.
+    project
+        .run(&["exec", "page", "no-such-program"])
+        .code(127)
+        .says("there is no program `no-such-program` in `page/app`")
+        .says("hint:");
+    project
+        .run(&["exec", "page", "/etc/passwd"])
+        .code(126)
+        .says("`/etc/passwd` cannot be executed in `page/app`")
+        .says("hint:");
+    // In a container of its own it is the init process that says it.
+    project
+        .run(&["run", "page", "no-such-program"])
+        .code(127)
+        .says("no-such-program");
+    project.run(&["run", "page", "/etc/passwd"]).code(126);
+    for verb in ["exec", "run"] {
+        project
+            .run(&[verb, "page", "sh", "-c", "no-such-program"])
+            .code(127)
+            .says("not found");
+    }
+    assert!(
+        !project
+            .containers()
+            .iter()
+            .any(|(n, _)| n.contains(".run-"))
+    );
 }
 
 /// Standard output of a run whose standard input is one line.

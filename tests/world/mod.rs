@@ -2,6 +2,8 @@
 //! show once it is all applied.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod stage;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +63,7 @@ pub fn group(name: &str, text: &str) -> Group {
             build: Path::new("/acme/.summoner/build"),
             hasher: &hasher,
             manifest: None,
+            protect: false,
         },
     );
     Group {

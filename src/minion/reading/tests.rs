@@ -30,7 +30,6 @@ expose:
     websocket_paths: [/push/]
     auth_paths: [/login]
     overlap: true
-  - {service: talk, port: 8080}
 databases:
   - service: db
     engine: mariadb
@@ -66,16 +65,12 @@ fn every_key_finds_its_place() {
         ParameterKind::Secret { length: 32 }
     );
     assert!(manifest.parameters["region"].optional);
-    let (app, talk) = (&manifest.expose[0], &manifest.expose[1]);
+    let app = &manifest.expose[0];
     assert_eq!(app.max_body, Some(10 << 30));
     assert!(app.overlap && app.stream_uploads);
     assert_eq!(
         (app.websocket_paths.as_slice(), app.auth_paths.as_slice()),
         (&["/push/".to_owned()][..], &["/login".to_owned()][..])
-    );
-    assert_eq!(
-        (talk.port, talk.health.as_str(), talk.max_body),
-        (8080, "/", None)
     );
     let (db, old) = (&manifest.databases[0], &manifest.databases[1]);
     assert_eq!(db.engine, DatabaseEngine::Mariadb);
@@ -134,6 +129,24 @@ quiesce: {service: app, before: [x]}
 "#
     );
     insta::assert_snapshot!(parse("minion.yml", &text).unwrap_err().to_string());
+}
+
+/// A host name leads to one service: the route of a second one would silently be missing.
+#[test]
+fn one_service_is_exposed() {
+    let text = |expose: &str| format!("{HEAD}version: 1.30\nexpose: [{expose}]\n");
+    let one = parse("minion.yml", &text("{service: talk, port: 8080}")).unwrap();
+    let talk = &one.expose[0];
+    assert_eq!(
+        (talk.port, talk.health.as_str(), talk.max_body),
+        (8080, "/", None)
+    );
+    let two = text("{service: app, port: 80}, {service: talk, port: 8080}");
+    assert_eq!(
+        parse("minion.yml", &two).unwrap_err().to_string(),
+        "minion.yml:7:36 expose[1]: a minion exposes one service, and there is one before this\n  \
+         hint: let that one serve both, or make the other a minion of its own"
+    );
 }
 
 #[test]
