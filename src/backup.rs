@@ -10,6 +10,7 @@ pub mod destination;
 pub mod encryption;
 pub mod error;
 pub mod manifest;
+mod pipeline;
 pub mod reader;
 pub mod retention;
 pub mod writer;

@@ -2,7 +2,10 @@
 
 pub mod archive;
 pub mod content;
+pub mod journal;
 mod node;
+pub mod revive;
+pub mod staging;
 pub mod tree;
 
 pub use self::node::{Remarks, TreeError};
