@@ -6,6 +6,7 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod cold;
+pub mod definition;
 pub mod destination;
 pub mod encryption;
 pub mod error;
@@ -13,4 +14,6 @@ pub mod manifest;
 mod pipeline;
 pub mod reader;
 pub mod retention;
+pub mod scratch;
+pub mod swap;
 pub mod writer;
