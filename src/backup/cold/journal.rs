@@ -85,7 +85,7 @@ pub fn folder(paths: &Paths) -> PathBuf {
 /// Where the journal of a minion lies.
 #[must_use]
 pub fn path(paths: &Paths, minion: &str) -> PathBuf {
-    folder(paths).join(format!("{}.json", minion.replace('/', "_")))
+    folder(paths).join(format!("backup-{}.json", minion.replace('/', "_")))
 }
 
 impl Journal {
@@ -152,8 +152,11 @@ pub fn minions(paths: &Paths) -> Vec<String> {
     let entries = fs::read_dir(folder(paths)).into_iter().flatten().flatten();
     let mut minions: Vec<String> = entries
         .filter_map(|e| e.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+        // Restores keep theirs beside them.
+        .filter_map(|name| {
+            let minion = name.strip_prefix("backup-")?.strip_suffix(".json")?;
+            Some(minion.to_owned())
+        })
         .collect();
     minions.sort();
     minions
@@ -196,9 +199,15 @@ mod tests {
         let path = path(&paths, "blog");
         assert_eq!(Journal::read(&path).unwrap(), Some(journal));
         fs::write(&path, "{\"format\": 9}").unwrap();
-        assert!(matches!(Journal::read(&path), Err(StateError::Newer { found: 9, .. })));
+        assert!(matches!(
+            Journal::read(&path),
+            Err(StateError::Newer { found: 9, .. })
+        ));
         fs::write(&path, "").unwrap();
-        assert!(matches!(Journal::read(&path), Err(StateError::Damaged { .. })));
+        assert!(matches!(
+            Journal::read(&path),
+            Err(StateError::Damaged { .. })
+        ));
         Journal::remove(&paths, "blog").unwrap();
         assert_eq!(Journal::read(&path).unwrap(), None);
     }

@@ -102,7 +102,11 @@ pub async fn finish(
 ) -> Result<Recovery, BackupError> {
     let mut started = Vec::new();
     let mut lost = Vec::new();
-    let services = if journal.phase == Phase::Live { &[][..] } else { &journal.services };
+    let services = if journal.phase == Phase::Live {
+        &[][..]
+    } else {
+        &journal.services
+    };
     for stopped in services {
         match bring_back(engine.as_ref(), journal, stopped).await {
             Ok(true) => started.push(stopped.service.clone()),

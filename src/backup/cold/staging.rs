@@ -42,7 +42,10 @@ pub fn sweep(folder: &Path) -> Result<(), FileError> {
 #[must_use]
 pub fn is_one(folder: &Path) -> bool {
     folder.is_absolute()
-        && folder.parent().and_then(Path::file_name).is_some_and(|n| n == FOLDER)
+        && folder
+            .parent()
+            .and_then(Path::file_name)
+            .is_some_and(|n| n == FOLDER)
         && folder.file_name().is_some()
 }
 
@@ -63,7 +66,12 @@ mod tests {
         sweep(&copy).unwrap();
         assert!(precious.exists());
         assert!(!copy.exists() && !folder.path().join(FOLDER).exists());
-        for wrong in ["/", "/data", "/data/.summoner-staging", "data/.summoner-staging/x"] {
+        for wrong in [
+            "/",
+            "/data",
+            "/data/.summoner-staging",
+            "data/.summoner-staging/x",
+        ] {
             assert!(!is_one(Path::new(wrong)), "{wrong}");
         }
     }
