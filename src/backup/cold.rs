@@ -6,7 +6,6 @@ pub mod guard;
 pub mod journal;
 mod node;
 pub mod revive;
-mod services;
 pub mod staging;
 pub mod tree;
 pub mod volume;

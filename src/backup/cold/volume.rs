@@ -93,16 +93,11 @@ pub fn all(desired: &Desired, group: &Group) -> Vec<Volume> {
                 .collect();
             let plain = plain.trim_start_matches('.').to_owned();
             // Two volumes may be called alike but for a sign.
-            let object = (1..)
-                .map(|n| {
-                    if n == 1 {
-                        plain.clone()
-                    } else {
-                        format!("{plain}-{n}")
-                    }
-                })
-                .find(|name| names.insert(name.clone()))
-                .unwrap_or_default();
+            let mut object = plain.clone();
+            // Two volumes may be called alike but for a sign.
+            while !names.insert(object.clone()) {
+                object.push('_');
+            }
             Volume { of, object, place }
         })
         .collect()
