@@ -253,6 +253,7 @@ class Outage(threading.Thread):
             time.sleep(0.005)
 
     def __enter__(self):
+        wait_granted(self)
         self.start()
         while self.good is None:
             time.sleep(0.01)
