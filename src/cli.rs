@@ -1,5 +1,7 @@
 //! What can be typed. Types only, no behaviour.
 
+pub mod key;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -73,6 +75,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Check engine, ports, memory, disk, kernel settings and our own files
     Doctor(DoctorArgs),
+    /// Make keys of encrypted snapshots
+    Key(key::KeyArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Write man pages into a folder
