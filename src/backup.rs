@@ -7,11 +7,14 @@
 
 pub mod definition;
 pub mod destination;
+pub mod discover;
+pub mod dump;
 pub mod encryption;
 pub mod error;
 pub mod manifest;
 mod pipeline;
 pub mod reader;
+pub mod redact;
 pub mod retention;
 pub mod scratch;
 pub mod swap;
