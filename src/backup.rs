@@ -6,6 +6,7 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod catalog;
+pub mod cold;
 pub mod definition;
 pub mod destination;
 pub mod discover;
