@@ -6,8 +6,11 @@
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
 pub mod catalog;
+pub mod cold;
 pub mod definition;
 pub mod destination;
+pub mod discover;
+pub mod dump;
 pub mod encryption;
 pub mod error;
 pub mod manifest;
@@ -15,6 +18,7 @@ pub mod pin;
 mod pipeline;
 pub mod prune;
 pub mod reader;
+pub mod redact;
 pub mod retention;
 pub mod scratch;
 pub mod swap;
