@@ -7,6 +7,7 @@
 
 mod databases;
 mod passwords;
+mod sql;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -35,6 +36,9 @@ use crate::storage::Reading;
 
 pub use self::databases::CheckedDatabase;
 pub use crate::backup::scratch::RestoreError;
+
+/// Roles and tablespaces are read as a whole.
+const LARGEST_TEXT: usize = 64 << 20;
 
 /// A snapshot that is to be restored, and the minion it is to become.
 pub struct Job<'a> {
@@ -212,6 +216,33 @@ impl Counted {
                 let told = io::Error::other(error.to_string());
                 self.error = Some(error);
                 Err(told)
+            }
+        }
+    }
+}
+
+impl Counted {
+    /// All of it, where it is small.
+    async fn text(&mut self) -> Result<String, RestoreError> {
+        let mut text = Vec::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match self.read(&mut buffer).await {
+                Ok(0) => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                Ok(count) if text.len() + count <= LARGEST_TEXT => {
+                    text.extend_from_slice(&buffer[..count]);
+                }
+                Ok(_) => {
+                    return Err(BackupError::Damaged(format!(
+                        "`{}` is larger than any list of roles",
+                        self.target
+                    ))
+                    .into());
+                }
+                Err(error) => {
+                    let known = self.error.take();
+                    return Err(known.unwrap_or(BackupError::Other(error.to_string())).into());
+                }
             }
         }
     }

@@ -1,7 +1,9 @@
 //! `summoner restore`: shows what will be replaced, restores beside it, checks, swaps.
 
 mod into_live;
-mod show;
+mod safety;
+pub(super) mod settle;
+pub(super) mod show;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +24,14 @@ use crate::cli::{Into, RestoreArgs, UpArgs};
 use crate::clock::{Clock as _, SystemClock};
 use crate::commands::shelf::{self, Shelf};
 use crate::commands::world::{self, World};
-use crate::commands::{Session, exit, recover, signals, up};
+use crate::commands::{Session, exit, signals, up};
 use crate::engine::Container;
 use crate::events::Events;
 use crate::plan::desired::{Group, labels};
 use crate::project::Project;
 use crate::state::lock::Lock;
+
+pub(super) use self::into_live::{Subject, swap_in};
 
 pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     if let Some(name) = args.yes_overwrite.as_ref().filter(|n| **n != args.minion) {
@@ -53,7 +57,7 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     // `up` and a restore would pull at the same containers.
     let lock = project.lock("restore")?;
     let minion_lock = Lock::take_minion(&project.paths, &args.minion, "restore")?;
-    recover::restores(session, &project).await?;
+    settle::settle(session, &project).await?;
     let (shelf, entry) = find(session, &project, args).await?;
     if !project.environment.instances.iter().any(|i| i.name == args.minion) {
         return show::not_in_config(session, &project, &shelf, &entry, key(args)?).await;
