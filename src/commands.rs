@@ -6,12 +6,17 @@ mod doctor;
 mod down;
 mod init;
 mod minion;
+mod pin;
 mod plan;
+mod prune;
 mod render;
+mod shelf;
 mod shell;
 mod signals;
+mod snapshots;
 mod status;
 mod up;
+mod verify;
 mod world;
 
 use std::path::PathBuf;
@@ -81,6 +86,11 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Exec(args) => containers::exec(&session, &args).await,
         Command::Run(args) => containers::one_off(&session, &args).await,
         Command::Restart(args) => containers::restart(&session, &args).await,
+        Command::Snapshots(args) => snapshots::run(&session, &args).await,
+        Command::Verify(args) => verify::run(&session, &args).await,
+        Command::Pin(args) => pin::run(&session, &args, true).await,
+        Command::Unpin(args) => pin::run(&session, &args, false).await,
+        Command::Prune(args) => prune::run(&session, &args).await,
         Command::Render(args) => render::run(&session, &args),
         Command::Minion(args) => minion::run(&session, &args),
         Command::Schema(args) => Ok(shell::schema(&session, &args)),
