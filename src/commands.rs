@@ -4,12 +4,15 @@ mod check;
 mod containers;
 mod doctor;
 mod down;
+mod drill;
 mod init;
 mod minion;
 mod pin;
 mod plan;
 mod prune;
+mod rebuild;
 mod render;
+mod restore;
 mod shelf;
 mod shell;
 mod signals;
@@ -86,6 +89,9 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Exec(args) => containers::exec(&session, &args).await,
         Command::Run(args) => containers::one_off(&session, &args).await,
         Command::Restart(args) => containers::restart(&session, &args).await,
+        Command::Restore(args) => restore::run(&session, &args).await,
+        Command::Drill(args) => drill::run(&session, &args).await,
+        Command::Rebuild(args) => rebuild::run(&session, &args).await,
         Command::Snapshots(args) => snapshots::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,
         Command::Pin(args) => pin::run(&session, &args, true).await,
@@ -103,6 +109,8 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
 /// The exit code of an error: the one place that maps them.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::backup::restore::RestoreError;
+    use crate::backup::swap::SwapError;
     use crate::engine::EngineError;
     use crate::problem::Problems;
     use crate::project::ProjectError;
@@ -130,6 +138,17 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             ProjectError::State(error) => state(error),
         };
     }
+    if let Some(error) = error.downcast_ref::<RestoreError>() {
+        return match error {
+            RestoreError::Backup(error) => backup_code(error),
+            RestoreError::Invalid(_) => exit::VERIFY,
+            RestoreError::Swap(SwapError::TakenBack { .. }) => exit::PARTIAL,
+            RestoreError::Swap(SwapError::NotBack { .. } | SwapError::Stuck { .. }) => {
+                exit::NOT_BACK
+            }
+            RestoreError::Swap(SwapError::File(_)) => exit::FAILED,
+        };
+    }
     if let Some(AskError::Unanswered(_)) = error.downcast_ref::<AskError>() {
         return exit::INTERRUPTED;
     }
@@ -155,6 +174,11 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             error
                 .downcast_ref::<StateError>()
                 .and_then(StateError::hint)
+        })
+        .or_else(|| {
+            error
+                .downcast_ref::<crate::backup::restore::RestoreError>()
+                .and_then(crate::backup::restore::RestoreError::hint)
         })
         .or_else(|| {
             error

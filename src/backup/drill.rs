@@ -58,8 +58,8 @@ fn is_the_snapshots(error: &RestoreError) -> bool {
         error,
         RestoreError::Invalid(_)
             | RestoreError::Backup(BackupError::Damaged(_) | BackupError::Manifest(_))
-            | RestoreError::Backup(BackupError::Storage(
-                crate::storage::StorageError::Missing(_)
-            ))
+            | RestoreError::Backup(BackupError::Storage(crate::storage::StorageError::Missing(
+                _
+            )))
     )
 }

@@ -103,8 +103,7 @@ pub async fn into_scratch(
             job.manifest.id, job.group.name
         )));
     }
-    restored.checked.milliseconds =
-        u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    restored.checked.milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(restored)
 }
 
@@ -241,7 +240,9 @@ impl Counted {
                 }
                 Err(error) => {
                     let known = self.error.take();
-                    return Err(known.unwrap_or(BackupError::Other(error.to_string())).into());
+                    return Err(known
+                        .unwrap_or(BackupError::Other(error.to_string()))
+                        .into());
                 }
             }
         }

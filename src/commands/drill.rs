@@ -43,7 +43,11 @@ pub(super) async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
         .instances
         .iter()
         .map(|i| i.name.clone())
-        .filter(|n| scope.as_ref().is_none_or(|s: &BTreeSet<String>| s.contains(n)))
+        .filter(|n| {
+            scope
+                .as_ref()
+                .is_none_or(|s: &BTreeSet<String>| s.contains(n))
+        })
         .collect();
     let entries = shelf.entries();
     for minion in names {
@@ -64,7 +68,8 @@ pub(super) async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
             else {
                 continue;
             };
-            let _lock = Lock::take_minion(&world.project.paths, &format!("{minion}.drill"), "drill")?;
+            let _lock =
+                Lock::take_minion(&world.project.paths, &format!("{minion}.drill"), "drill")?;
             let cancelled = listening.cancelled.clone();
             let result = one(session, args, &world, target, entry, cancelled).await?;
             report.finish_progress();
@@ -80,7 +85,9 @@ pub(super) async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
         }
     }
     if all.is_empty() {
-        report.note("there is no snapshot to drill\n  hint: `summoner dump` and `summoner backup` make one");
+        report.note(
+            "there is no snapshot to drill\n  hint: `summoner dump` and `summoner backup` make one",
+        );
     }
     if args.json {
         let drills: Vec<Value> = all.iter().map(as_json).collect();
@@ -144,7 +151,9 @@ fn tell(
             show::checked(session, checked);
             if !args.json {
                 let seconds = checked.milliseconds / 1000;
-                report.line(&format!("{minion}  {kind} {id}  good, restored in {seconds} s"));
+                report.line(&format!(
+                    "{minion}  {kind} {id}  good, restored in {seconds} s"
+                ));
             }
         }
         Ok(Found::Bad(reason)) => report.fail(&format!(
@@ -152,8 +161,12 @@ fn tell(
             entry.destination
         )),
         Err(error) => {
-            let hint = error.hint().map_or(String::new(), |h| format!("\n  hint: {h}"));
-            report.fail(&format!("{minion}: the {kind} {id} was not drilled: {error}{hint}"));
+            let hint = error
+                .hint()
+                .map_or(String::new(), |h| format!("\n  hint: {h}"));
+            report.fail(&format!(
+                "{minion}: the {kind} {id} was not drilled: {error}{hint}"
+            ));
         }
     }
 }

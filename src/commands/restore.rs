@@ -1,7 +1,6 @@
 //! `summoner restore`: shows what will be replaced, restores beside it, checks, swaps.
 
 mod into_live;
-mod safety;
 pub(super) mod settle;
 pub(super) mod show;
 
@@ -21,7 +20,7 @@ use crate::backup::manifest::Kind;
 use crate::backup::restore;
 use crate::backup::scratch::{self, Purpose, Scratch};
 use crate::cli::{Into, RestoreArgs, UpArgs};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::SystemClock;
 use crate::commands::shelf::{self, Shelf};
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit, signals, up};
@@ -46,11 +45,12 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
         let target = target_of(&shelf, &entry)?;
         let events = Arc::clone(&session.report) as Arc<dyn Events>;
         let key = key(args)?;
-        let names =
-            restore::to_folder(&target, key, &entry.manifest, folder, &events).await?;
+        let names = restore::to_folder(&target, key, &entry.manifest, folder, &events).await?;
         session.report.finish_progress();
         for name in names {
-            session.report.line(&folder.join(name).display().to_string());
+            session
+                .report
+                .line(&folder.join(name).display().to_string());
         }
         return Ok(exit::OK);
     }
@@ -59,7 +59,12 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     let minion_lock = Lock::take_minion(&project.paths, &args.minion, "restore")?;
     settle::settle(session, &project).await?;
     let (shelf, entry) = find(session, &project, args).await?;
-    if !project.environment.instances.iter().any(|i| i.name == args.minion) {
+    if !project
+        .environment
+        .instances
+        .iter()
+        .any(|i| i.name == args.minion)
+    {
         return show::not_in_config(session, &project, &shelf, &entry, key(args)?).await;
     }
     let world = world::look(session, project).await?;
@@ -69,11 +74,7 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
 }
 
 /// Finds the snapshot that is meant.
-async fn find(
-    session: &Session,
-    project: &Project,
-    args: &RestoreArgs,
-) -> Result<(Shelf, Entry)> {
+async fn find(session: &Session, project: &Project, args: &RestoreArgs) -> Result<(Shelf, Entry)> {
     let from = args.destination.as_deref();
     let shelf = shelf::look(session, project, from, Some(&args.minion)).await?;
     shelf::known(session, project, &shelf, &args.minion).await?;

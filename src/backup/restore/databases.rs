@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::sql::{self, Access};
 use super::{
-    BackupError, Counted, Folder, Job, Restored, RestoreError, Scratch, folder_of, open, passwords,
+    BackupError, Counted, Folder, Job, RestoreError, Restored, Scratch, folder_of, open, passwords,
 };
 use crate::backup::manifest::{DatabaseRecord, ObjectRecord, Role};
 use crate::backup::scratch::Running;
@@ -81,7 +81,9 @@ pub(super) async fn from_dump(
             }
         }
         let folder = scratch.folder(place.folder).await?;
-        restored.folders.push((place.folder.clone(), folder.clone()));
+        restored
+            .folders
+            .push((place.folder.clone(), folder.clone()));
         let folders = [(place.folder.path.clone(), folder)].into();
         let running = scratch.start(place.service, &folders).await?;
         let access = Access::new(place.declared, job.secrets);
@@ -145,11 +147,9 @@ struct Place<'a> {
 
 fn place<'a>(job: &'a Job<'_>, name: &str) -> Result<Place<'a>, RestoreError> {
     let declared = job.minion.databases.iter().find(|d| d.service == name);
-    let (Some(declared), Some(service), Some(folder)) = (
-        declared,
-        job.group.services.get(name),
-        folder_of(job, name),
-    ) else {
+    let (Some(declared), Some(service), Some(folder)) =
+        (declared, job.group.services.get(name), folder_of(job, name))
+    else {
         return Err(RestoreError::Invalid(format!(
             "the snapshot has databases of the service `{name}`, which `{}` does not have today",
             job.group.name
@@ -191,7 +191,14 @@ async fn load(
         run(engine, running, &spec, text, &doing).await?;
     }
     let spec = access.restore(&record.database, custom);
-    run(engine, running, &spec, Input::Object(Box::new(counted)), &doing).await?;
+    run(
+        engine,
+        running,
+        &spec,
+        Input::Object(Box::new(counted)),
+        &doing,
+    )
+    .await?;
     Ok(())
 }
 
@@ -269,7 +276,8 @@ fn object_of<'a>(
                 let name = name.strip_suffix(".age").unwrap_or(name);
                 name.strip_suffix(".zst").unwrap_or(name).to_owned()
             };
-            matches!(o.role, Role::Database | Role::Globals) && bare(&o.name) == bare(&record.object)
+            matches!(o.role, Role::Database | Role::Globals)
+                && bare(&o.name) == bare(&record.object)
         }
     };
     job.manifest.objects.iter().find(same).ok_or_else(|| {
@@ -354,10 +362,7 @@ async fn run(
 
 /// Feeds a command and closes its input. One that does not want more is let be, but what feeds it is
 /// read to its proven end.
-async fn feed(
-    mut sink: Pin<Box<dyn AsyncWrite + Send>>,
-    input: Input,
-) -> Result<(), RestoreError> {
+async fn feed(mut sink: Pin<Box<dyn AsyncWrite + Send>>, input: Input) -> Result<(), RestoreError> {
     match input {
         Input::Text(text) => {
             let _ = sink.write_all(text.expose().as_bytes()).await;
@@ -409,15 +414,32 @@ async fn look(
     let spec = access.sql(database);
     let text = |sql: String| Input::Text(Secret::new(sql));
     let doing = format!("count the rows of `{database}`");
-    let answer = run(engine, running, &spec, text(sql::tables(kind, database)), &doing).await?;
+    let answer = run(
+        engine,
+        running,
+        &spec,
+        text(sql::tables(kind, database)),
+        &doing,
+    )
+    .await?;
     if kind == DatabaseEngine::Postgres {
         found.tables = serde_json::from_str(answer.trim())
             .map_err(|e| RestoreError::Invalid(format!("failed to {doing}: {e}")))?;
         return Ok(found);
     }
     let names = sql::names(&answer);
-    let answer = run(engine, running, &spec, text(sql::count_rows(&names)), &doing).await?;
-    let counts: Vec<u64> = answer.lines().filter_map(|l| l.trim().parse().ok()).collect();
+    let answer = run(
+        engine,
+        running,
+        &spec,
+        text(sql::count_rows(&names)),
+        &doing,
+    )
+    .await?;
+    let counts: Vec<u64> = answer
+        .lines()
+        .filter_map(|l| l.trim().parse().ok())
+        .collect();
     if counts.len() != names.len() {
         return Err(RestoreError::Invalid(format!(
             "failed to {doing}: {} counts of {} tables",

@@ -33,7 +33,8 @@ pub(super) fn users(
 
 /// For `psql`: nothing happens to a user that is not there.
 pub(super) fn postgres(users: &[(String, Secret)]) -> Secret {
-    let mut sql = String::from("SET standard_conforming_strings = on;\nSET log_statement = none;\n");
+    let mut sql =
+        String::from("SET standard_conforming_strings = on;\nSET log_statement = none;\n");
     for (user, password) in users {
         let role = user.replace('"', "\"\"");
         let name = user.replace('\'', "''");

@@ -105,7 +105,9 @@ impl Access<'_> {
                 };
                 vec![(
                     spec,
-                    format!("DROP DATABASE IF EXISTS {name};\nCREATE DATABASE {name} TEMPLATE template0{owner};\n"),
+                    format!(
+                        "DROP DATABASE IF EXISTS {name};\nCREATE DATABASE {name} TEMPLATE template0{owner};\n"
+                    ),
                 )]
             }
             DatabaseEngine::Mysql | DatabaseEngine::Mariadb => {
@@ -272,7 +274,10 @@ mod tests {
     #[test]
     fn answers_are_read() {
         assert_eq!(names("7770\n61276062\n\n"), ["wp", "a'`b"]);
-        assert_eq!(count_rows(&["a`b".into()]), "SELECT COUNT(*) FROM `a``b`;\n");
+        assert_eq!(
+            count_rows(&["a`b".into()]),
+            "SELECT COUNT(*) FROM `a``b`;\n"
+        );
         assert!(is_true("t\n") && is_true("1"));
         assert!(!is_true("f") && !is_true("") && !is_true("t\nt") && !is_true("10"));
     }
