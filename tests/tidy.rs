@@ -116,9 +116,9 @@ fn only_report_prints_and_only_main_exits() {
 fn each_outside_library_has_its_one_door() {
     let doors = [
         ("bollard", "engine"),
+        ("hyper", "engine"),
         ("age", "backup"),
         ("zstd", "backup"),
-        ("hyper", "engine"),
         ("serde_saphyr", "yaml"),
         ("minijinja", "render or proxy"),
         ("rcgen", "proxy"),
