@@ -1,5 +1,6 @@
 //! What can be typed. Types only, no behaviour.
 
+pub mod key;
 mod restore;
 mod snapshots;
 
@@ -95,6 +96,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Check engine, ports, memory, disk, kernel settings and our own files
     Doctor(DoctorArgs),
+    /// Make keys of encrypted snapshots
+    Key(key::KeyArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Write man pages into a folder

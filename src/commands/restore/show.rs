@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::into_live::Subject;
 use super::{
-    BackupError, Entry, Into, Key, Kind, Project, RestoreArgs, Result, Session, Shelf,
-    SystemClock, bail, shelf, target_of,
+    BackupError, Entry, Into, Key, Kind, Project, RestoreArgs, Result, Session, Shelf, SystemClock,
+    bail, shelf, target_of,
 };
 use crate::backup::definition;
 use crate::backup::manifest::{Role, Status};
