@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::apply;
 use crate::cli::DownArgs;
 use crate::clock::SystemClock;
-use crate::commands::{Session, exit, signals, up, world};
+use crate::commands::{Session, exit, restore, signals, up, world};
 use crate::events::Events;
 use crate::plan::desired::{PROXY, labels};
 use crate::plan::removal;
@@ -22,7 +22,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        Some(project.lock("down")?)
+        let lock = project.lock("down")?;
+        restore::settle::settle(session, &project).await?;
+        Some(lock)
     };
     let world = world::look(session, project).await?;
     let mut names = args.minions.clone();

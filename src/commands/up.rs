@@ -13,7 +13,7 @@ use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::signals;
 use crate::commands::world::{self, World};
-use crate::commands::{Session, exit};
+use crate::commands::{Session, exit, restore};
 use crate::engine::{Container, Engine, Health, RunState};
 use crate::events::Events;
 use crate::plan::desired::{Desired, PROXY, Service};
@@ -30,7 +30,9 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        Some(project.lock("up")?)
+        let lock = project.lock("up")?;
+        restore::settle::settle(session, &project).await?;
+        Some(lock)
     };
     let world = world::look(session, project).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
