@@ -111,6 +111,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
 /// The exit code of an error: the one place that maps them.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::backup::catalog::ChoiceError;
     use crate::backup::error::BackupError;
     use crate::backup::manifest::ManifestError;
     use crate::backup::restore::RestoreError;
@@ -172,7 +173,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(AskError::Unanswered(_)) = error.downcast_ref::<AskError>() {
         return exit::INTERRUPTED;
     }
-    if error.is::<Problems>() || error.is::<world::UnknownMinion>() {
+    if error.is::<Problems>() || error.is::<world::UnknownMinion>() || error.is::<ChoiceError>() {
         return exit::USAGE;
     }
     if error.is::<crate::plan::reconcile::Refusals>() {
@@ -184,6 +185,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// What to type next after an error, where its own text does not say so.
 #[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
+    use crate::backup::catalog::ChoiceError;
     use crate::backup::error::BackupError;
     use crate::engine::EngineError;
     use crate::project::ProjectError;
@@ -211,4 +213,5 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
                 .downcast_ref::<BackupError>()
                 .and_then(BackupError::hint)
         })
+        .or_else(|| error.downcast_ref::<ChoiceError>().map(ChoiceError::hint))
 }

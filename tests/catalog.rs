@@ -142,12 +142,12 @@ async fn broken_ones_are_told_and_stop_nobody() {
     spoil("2026-11-10T02:30:00Z", &|v| v["schema_version"] = json!(99)).await;
     spoil("2026-11-11T02:30:00Z", &|v| *v = json!("no manifest")).await;
     spoil("2026-11-12T02:30:00Z", &|v| {
-        v["objects"][0]["name"] = json!("../../x")
+        v["objects"][0]["name"] = json!("../../x");
     })
     .await;
     spoil("2026-11-13T02:30:00Z", &|v| v["minion"] = json!("wiki")).await;
     spoil("2026-11-14T02:30:00Z", &|v| {
-        v["project"] = json!("example.net")
+        v["project"] = json!("example.net");
     })
     .await;
     let cut = dump(&all, "blog", "2026-11-15T02:30:00Z").await;

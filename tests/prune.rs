@@ -80,7 +80,7 @@ async fn what_goes_goes_whole_and_what_stays_is_untouched() {
         ]
     );
     assert!(done.iter().all(|d| d.bytes > 1000));
-    let stays = [&nights[2], &nights[3], &wiki, &cold].map(|m| m.prefix());
+    let stays = [&nights[2], &nights[3], &wiki, &cold].map(Manifest::prefix);
     let expected: Vec<_> = before
         .into_iter()
         .filter(|(key, _)| stays.iter().any(|p| key.starts_with(p)))

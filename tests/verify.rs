@@ -16,7 +16,6 @@ use summoner::backup::manifest::Manifest;
 use summoner::backup::verify::{Checked, Problem, data, structure};
 use summoner::config::environment::Encryption;
 use summoner::events::{Event, Events, Silent};
-use summoner::storage::Storage as _;
 use summoner::storage::memory::Memory;
 
 const NOW: &str = "2026-11-20T12:00:00Z";

@@ -305,7 +305,8 @@ async fn look(target: &Target, project: &str, folder: Folder) -> Look {
     let mut verified: Vec<Verification> = Vec::new();
     for object in &folder.objects {
         let name = &object.key[folder.prefix.len()..];
-        if !(name.starts_with(VERIFIED) && name.ends_with(".json")) {
+        let stamp = name.strip_prefix(VERIFIED);
+        if stamp.and_then(|s| s.strip_suffix(".json")).is_none() {
             continue;
         }
         match read_small(target.storage.as_ref(), &object.key).await {

@@ -250,11 +250,9 @@ async fn empty(target: &Target, prefix: &str) -> Result<Fate, StorageError> {
             first.get_or_insert(error);
         }
     }
-    match first {
-        Some(error) => Err(error),
-        None => {
-            target.storage.delete(&tombstone).await?;
-            Ok(Fate::Removed)
-        }
+    if let Some(error) = first {
+        return Err(error);
     }
+    target.storage.delete(&tombstone).await?;
+    Ok(Fate::Removed)
 }

@@ -122,7 +122,7 @@ pub async fn data(
         if missing.contains(&object.name) {
             continue;
         }
-        let sealed = object.name.ends_with(".age") && !has_key(target);
+        let sealed = object.name.strip_suffix(".age").is_some() && !has_key(target);
         let result = if sealed {
             hash(target, &entry.manifest, object, events.as_ref()).await
         } else {

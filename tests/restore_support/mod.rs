@@ -141,8 +141,7 @@ impl<'a> Snapshot<'a> {
     }
 
     async fn store(&self, folder: &Path) -> Manifest {
-        let opened =
-            summoner::project::Project::open(&self.project.path("config.yml")).unwrap();
+        let opened = summoner::project::Project::open(&self.project.path("config.yml")).unwrap();
         let now = Timestamp::now();
         let id = SnapshotId::new(now);
         let target = Arc::new(target(folder, self.encryption.clone()));
@@ -239,7 +238,18 @@ pub fn exec(container: &str, command: &[&str]) -> Vec<u8> {
 pub fn psql(container: &str, database: &str, sql: &str) -> String {
     let out = exec(
         container,
-        &["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", sql],
+        &[
+            "psql",
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-c",
+            sql,
+        ],
     );
     text(&out).trim().to_owned()
 }
@@ -254,11 +264,15 @@ pub fn mysql(container: &str, database: &str, sql: &str) -> String {
 /// Names of everything in the data folders of an instance, hidden ones too.
 pub fn data_folders(project: &Project, instance: &str) -> Vec<String> {
     let mut names = Vec::new();
-    for root in ["data/volumes", "data/databases"] {
+    for root in ["data", "data/database"] {
         let Ok(entries) = std::fs::read_dir(project.path(root).join(instance)) else {
             continue;
         };
-        names.extend(entries.flatten().map(|e| e.file_name().into_string().unwrap()));
+        names.extend(
+            entries
+                .flatten()
+                .map(|e| e.file_name().into_string().unwrap()),
+        );
     }
     names.sort();
     names
