@@ -107,11 +107,18 @@ pub async fn into_scratch(
     Ok(restored)
 }
 
-/// The data folder of an instance that a volume or database service of a snapshot belongs to: its
-/// last name is the volume's or the service's.
+/// The data folder of an instance that a volume of a backup belongs to: by its last name, or by its
+/// path below one of the data roots where two have the same last name.
 fn folder_of<'a>(job: &'a Job<'_>, name: &str) -> Option<&'a Folder> {
-    let fits = |f: &&Folder| f.path.file_name().is_some_and(|n| n == name);
+    let (_, path) = name.split_once('/').unwrap_or(("", name));
+    let fits = |f: &&Folder| f.path.ends_with(path);
     job.group.folders.iter().find(fits)
+}
+
+/// The data folder of a database service. Those of databases come after those of volumes.
+fn database_folder<'a>(job: &'a Job<'_>, service: &str) -> Option<&'a Folder> {
+    let fits = |f: &&Folder| f.path.file_name().is_some_and(|n| n == service);
+    job.group.folders.iter().rev().find(fits)
 }
 
 /// Unpacks the volumes of a backup, one after the other.
@@ -121,7 +128,7 @@ async fn volumes(
     restored: &mut Restored,
 ) -> Result<(), RestoreError> {
     for object in &job.manifest.objects {
-        if object.role != Role::Volume || job.without.contains(&object.of) {
+        if object.role != Role::Volume {
             continue;
         }
         let Some(live) = folder_of(job, &object.of) else {
@@ -131,6 +138,10 @@ async fn volumes(
             )));
             continue;
         };
+        let comes_later = |service: &String| database_folder(job, service) == Some(live);
+        if job.without.iter().any(comes_later) {
+            continue;
+        }
         let folder = scratch.folder(live).await?;
         let target = format!("{}/{}", job.group.name, object.of);
         let reading = open(job, object).await?;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::sql::{self, Access};
 use super::{
-    BackupError, Counted, Folder, Job, RestoreError, Restored, Scratch, folder_of, open, passwords,
+    BackupError, Counted, Folder, Job, RestoreError, Restored, Scratch, database_folder, open, passwords,
 };
 use crate::backup::manifest::{DatabaseRecord, ObjectRecord, Role};
 use crate::backup::scratch::Running;
@@ -148,7 +148,7 @@ struct Place<'a> {
 fn place<'a>(job: &'a Job<'_>, name: &str) -> Result<Place<'a>, RestoreError> {
     let declared = job.minion.databases.iter().find(|d| d.service == name);
     let (Some(declared), Some(service), Some(folder)) =
-        (declared, job.group.services.get(name), folder_of(job, name))
+        (declared, job.group.services.get(name), database_folder(job, name))
     else {
         return Err(RestoreError::Invalid(format!(
             "the snapshot has databases of the service `{name}`, which `{}` does not have today",
