@@ -22,6 +22,9 @@ use crate::state::secrets::Secrets;
 /// Name of the note that a rebuild was begun, in `.summoner/`.
 const NOTE: &str = "rebuild.json";
 
+/// What stands in a config.yml of a snapshot in place of a secret.
+const BLANKED: &str = "REDACTED";
+
 /// A destination as it is typed: a folder, or `s3://BUCKET/PREFIX?endpoint=URL&region=REGION`.
 pub fn destination(text: &str, encryption: Option<Encryption>) -> Result<Destination, BackupError> {
     let place = match text.strip_prefix("s3://") {
@@ -206,8 +209,6 @@ pub async fn write_project(
     folder: &Path,
 ) -> Result<BTreeSet<String>, BackupError> {
     let paths = Paths::new(folder);
-    files::create_folder(folder, 0o755)?;
-    paths.create()?;
     let note = serde_json::to_vec(&Note {
         project: project.to_owned(),
     })
@@ -231,7 +232,10 @@ pub async fn write_project(
         .ok_or_else(|| {
             BackupError::Damaged(format!("no snapshot of `{project}` has a config.yml in it"))
         })?;
+    files::create_folder(folder, 0o755)?;
+    files::create_folder(&paths.dir, 0o700)?;
     files::write_atomic(&paths.dir.join(NOTE), &note, 0o600)?;
+    paths.create()?;
     let mut secrets = Secrets::load(&paths).map_err(BackupError::from)?;
     let mut with_secrets = BTreeSet::new();
     for (minion, (definition, _)) in &definitions {
@@ -258,6 +262,12 @@ pub async fn write_project(
         files::write_atomic(&ignored, b".summoner/\ndata/\nbackups/\n", 0o644)?;
     }
     Ok(with_secrets)
+}
+
+/// Whether config.yml lacks values that a copy which is not encrypted must not hold.
+#[must_use]
+pub fn is_blanked(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("config.yml")).is_ok_and(|text| text.contains(BLANKED))
 }
 
 /// The rebuild is done.

@@ -7,7 +7,6 @@
 
 mod databases;
 mod passwords;
-mod sql;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};

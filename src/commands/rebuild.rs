@@ -57,6 +57,13 @@ pub(super) async fn run(session: &Session, args: &RebuildArgs) -> Result<u8> {
         file: folder.join("config.yml"),
         report: Arc::clone(report),
     };
+    if rebuild::is_blanked(&folder) {
+        bail!(BackupError::Usage(format!(
+            "`{}` held secrets that a copy which is not encrypted does not have: each stands there as REDACTED\n  \
+             hint: put them back, or take those lines out where the password is only the database's, and run the same again",
+            session.file.display()
+        )));
+    }
     let mut project = match world::open(&session) {
         Ok(project) => project,
         Err(error) => {

@@ -50,12 +50,8 @@ fn is_back(project: &Project, folder: &Path) {
     let upload = std::fs::read_to_string(folder.join("data/blog/html/upload"));
     assert_eq!(upload.unwrap(), "mine");
     // The application's own way in: its user, with the password in its own environment.
-    let password = docker(&[
-        "exec",
-        &project.container("blog"),
-        "printenv",
-        "DB_PASSWORD",
-    ]);
+    let app = project.container("blog");
+    let password = docker(&["exec", &app, "sh", "-c", "echo $DB_PASSWORD"]);
     let mine = format!(
         "MYSQL_PWD={} mariadb -h 127.0.0.1 -ublog -BNe 'select count(*) from posts' blog",
         password.trim()

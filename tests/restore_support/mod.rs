@@ -93,7 +93,7 @@ impl<'a> Snapshot<'a> {
     /// A database of `MariaDB`.
     pub fn mariadb(mut self, container: &str, database: &str, tables: Option<u64>) -> Self {
         let script = format!(
-            "MYSQL_PWD=$MARIADB_ROOT_PASSWORD mariadb-dump -uroot --single-transaction --routines --triggers --events --hex-blob {database}"
+            "MYSQL_PWD=$MARIADB_ROOT_PASSWORD mariadb-dump -uroot --single-transaction --routines --triggers --events --hex-blob --databases {database}"
         );
         let dump = exec(container, &["sh", "-c", &script]);
         let object = format!("{database}.sql");

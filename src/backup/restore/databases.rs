@@ -10,15 +10,16 @@ use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 
-use super::sql::{self, Access};
 use super::{
-    BackupError, Counted, Folder, Job, RestoreError, Restored, Scratch, database_folder, open, passwords,
+    BackupError, Counted, Folder, Job, RestoreError, Restored, Scratch, database_folder, open,
+    passwords,
 };
 use crate::backup::manifest::{DatabaseRecord, ObjectRecord, Role};
 use crate::backup::scratch::Running;
-use crate::database::DatabaseEngine;
+use crate::database::{self, Access, DatabaseEngine, Format, Invocation, What};
 use crate::engine::{Engine, EngineError, ExecSpec, MountKind, MountSpec, RunState};
 use crate::minion::manifest::Database;
+use crate::minion::parameters::env_name;
 use crate::plan::desired::Service;
 use crate::secret::Secret;
 
@@ -86,20 +87,20 @@ pub(super) async fn from_dump(
             .push((place.folder.clone(), folder.clone()));
         let folders = [(place.folder.path.clone(), folder)].into();
         let running = scratch.start(place.service, &folders).await?;
-        let access = Access::new(place.declared, job.secrets);
+        let access = access(place.declared, job.secrets);
         // What belongs to the server first: databases are owned by its roles.
         let (globals, databases): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|r| r.database.is_empty());
         for record in globals.into_iter().chain(databases.iter().copied()) {
-            load(job, &running, &access, record).await?;
+            load(job, &running, &place, &access, record).await?;
         }
-        reset_passwords(job, &running, &access).await?;
+        reset_passwords(job, &running, &place, &access).await?;
         for record in databases {
-            let found = look(job, &running, &access, &record.database).await?;
+            let found = look(job, &running, &place, &access, &record.database).await?;
             fits(&found, record)?;
             restored.checked.databases.push(found);
         }
-        asserts(job, &running, &access, restored).await?;
+        asserts(job, &running, &place, &access, restored).await?;
         scratch.stop(&running).await?;
     }
     Ok(())
@@ -120,9 +121,9 @@ pub(super) async fn from_backup(
             continue;
         };
         let folders = [(place.folder.path.clone(), folder.clone())].into();
-        let access = Access::new(declared, job.secrets);
+        let access = access(declared, job.secrets);
         let running = start_with_passwords(job, scratch, &place, &folders, &access).await?;
-        let found = look(job, &running, &access, &declared.name).await?;
+        let found = look(job, &running, &place, &access, &declared.name).await?;
         if let Some(record) = job
             .manifest
             .databases
@@ -132,7 +133,7 @@ pub(super) async fn from_backup(
             fits(&found, record)?;
         }
         restored.checked.databases.push(found);
-        asserts(job, &running, &access, restored).await?;
+        asserts(job, &running, &place, &access, restored).await?;
         scratch.stop(&running).await?;
     }
     Ok(())
@@ -147,9 +148,11 @@ struct Place<'a> {
 
 fn place<'a>(job: &'a Job<'_>, name: &str) -> Result<Place<'a>, RestoreError> {
     let declared = job.minion.databases.iter().find(|d| d.service == name);
-    let (Some(declared), Some(service), Some(folder)) =
-        (declared, job.group.services.get(name), database_folder(job, name))
-    else {
+    let (Some(declared), Some(service), Some(folder)) = (
+        declared,
+        job.group.services.get(name),
+        database_folder(job, name),
+    ) else {
         return Err(RestoreError::Invalid(format!(
             "the snapshot has databases of the service `{name}`, which `{}` does not have today",
             job.group.name
@@ -162,61 +165,91 @@ fn place<'a>(job: &'a Job<'_>, name: &str) -> Result<Place<'a>, RestoreError> {
     })
 }
 
+/// The way in as administrator, with the password of today; as the only user where there is no other.
+fn access(declared: &Database, secrets: &BTreeMap<String, Secret>) -> Access {
+    let (user, parameter) = match &declared.admin {
+        Some((user, parameter)) => (user.clone(), Some(parameter)),
+        None => (declared.user.clone(), declared.password.as_ref()),
+    };
+    Access {
+        user,
+        password: parameter.and_then(|p| secrets.get(&env_name(p)).cloned()),
+        database: declared.name.clone(),
+    }
+}
+
 /// Restores one object.
 async fn load(
     job: &Job<'_>,
     running: &Running,
-    access: &Access<'_>,
+    place: &Place<'_>,
+    access: &Access,
     record: &DatabaseRecord,
 ) -> Result<(), RestoreError> {
     let object = object_of(job, record)?;
     let target = format!("{}/{}", running.target, record.database);
     let engine = job.context.engine.as_ref();
-    let doing = match record.database.as_str() {
-        "" => "restore what belongs to the server".to_owned(),
-        name => format!("restore `{name}`"),
-    };
+    let ways = database::of(place.declared.engine);
+    let name = record.database.as_str();
     let reading = open(job, object).await?;
     let mut counted = Counted::new(reading, target, object.plain_bytes, &job.context.events);
     if object.role == Role::Globals {
+        let doing = "restore what belongs to the server";
         let text = counted.text().await?;
-        let text = Secret::new(sql::globals(access.declared.engine, &text));
-        let spec = access.sql(sql::neutral(access.declared.engine));
-        run(engine, running, &spec, Input::Text(text), &doing).await?;
+        let mut step = ways.restore(access, Format::Sql, What::Globals);
+        let before = step.input.take();
+        let before = before.as_ref().map_or("", Secret::expose);
+        step.input = Some(Secret::new(format!(
+            "{before}{}",
+            ways.soften_globals(&text)
+        )));
+        run(engine, running, step, None, doing).await?;
         return Ok(());
     }
-    let custom = object.name.trim_end_matches(".age").ends_with(".dump");
-    for (spec, text) in access.prepare(&record.database, custom) {
-        let text = Input::Text(Secret::new(text));
-        run(engine, running, &spec, text, &doing).await?;
+    let format = Format::of_object(&object.name)
+        .ok_or_else(|| BackupError::Damaged(format!("`{}` is no dump by its name", object.name)))?;
+    let what = match (name, format) {
+        ("", _) | (_, Format::Archive) => What::Server,
+        (name, _) => What::Database(name),
+    };
+    let doing = format!("restore `{name}`");
+    if let Some(step) = ways.clear(access, format, name) {
+        run(engine, running, step, None, &doing).await?;
     }
-    let spec = access.restore(&record.database, custom);
-    run(
-        engine,
-        running,
-        &spec,
-        Input::Object(Box::new(counted)),
-        &doing,
-    )
-    .await?;
+    let step = ways.restore(access, format, what);
+    run(engine, running, step, Some(counted), &doing).await?;
+    let plain = place.declared.engine == DatabaseEngine::Postgres && format == Format::Sql;
+    if plain && name == place.declared.name {
+        // A plain dump does not say whose the database is.
+        let owner = format!(
+            "ALTER DATABASE {} OWNER TO {};\n",
+            identifier(name),
+            identifier(&place.declared.user)
+        );
+        let step = ways.run(access, "template1", &owner);
+        run(engine, running, step, None, &doing).await?;
+    }
     Ok(())
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Gives the users of a running database the passwords of today.
 async fn reset_passwords(
     job: &Job<'_>,
     running: &Running,
-    access: &Access<'_>,
+    place: &Place<'_>,
+    access: &Access,
 ) -> Result<(), RestoreError> {
-    let users = passwords::users(access.declared, job.secrets);
-    // The users of MySQL and MariaDB are no part of a dump: the first start has made them.
-    if access.declared.engine != DatabaseEngine::Postgres || users.is_empty() {
-        return Ok(());
+    let ways = database::of(place.declared.engine);
+    for (user, password) in passwords::users(place.declared, job.secrets) {
+        let step = ways.set_password(access, &user, &password);
+        let engine = job.context.engine.as_ref();
+        let doing = format!("set the password of today for `{user}`");
+        run(engine, running, step, None, &doing).await?;
     }
-    let spec = access.sql(sql::neutral(access.declared.engine));
-    let text = Input::Text(passwords::postgres(&users));
-    let engine = job.context.engine.as_ref();
-    run(engine, running, &spec, text, "set the passwords of today").await?;
     Ok(())
 }
 
@@ -227,7 +260,7 @@ async fn start_with_passwords(
     scratch: &mut Scratch<'_>,
     place: &Place<'_>,
     folders: &BTreeMap<PathBuf, PathBuf>,
-    access: &Access<'_>,
+    access: &Access,
 ) -> Result<Running, RestoreError> {
     let users = passwords::users(place.declared, job.secrets);
     match place.declared.engine {
@@ -249,7 +282,7 @@ async fn start_with_passwords(
             let running = scratch.launch(place.service, folders).await?;
             // Healthy it gets with the new passwords only. The socket in the container asks for none.
             let deadline = Instant::now() + ANSWERS;
-            while let Err(error) = reset_passwords(job, &running, access).await {
+            while let Err(error) = reset_passwords(job, &running, place, access).await {
                 let seen = job.context.engine.inspect(&running.id).await?;
                 if Instant::now() >= deadline || seen.state != RunState::Running {
                     // What it says itself is the better reason where it has ended.
@@ -289,22 +322,28 @@ fn object_of<'a>(
     })
 }
 
-/// What a command is fed with.
-enum Input {
-    Text(Secret),
-    Object(Box<Counted>),
-}
-
 /// Runs a command to its proven end; its output. An exit code other than 0 is an error that shows
 /// what it said.
 async fn run(
     engine: &dyn Engine,
     running: &Running,
-    spec: &ExecSpec,
-    input: Input,
+    mut step: Invocation,
+    object: Option<Counted>,
     doing: &str,
-) -> Result<String, RestoreError> {
-    let mut stream = engine.exec_stream(&running.id, spec).await?;
+) -> Result<Vec<u8>, RestoreError> {
+    let input = step.input.take();
+    let spec = ExecSpec {
+        command: step.command,
+        environment: step
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+            .collect(),
+        user: step.user,
+        stdin: true,
+        ..ExecSpec::default()
+    };
+    let mut stream = engine.exec_stream(&running.id, &spec).await?;
     let sink = stream
         .input
         .take()
@@ -320,7 +359,7 @@ async fn run(
             }
             Ok::<_, EngineError>(())
         };
-        let feeding = feed(sink, input);
+        let feeding = feed(sink, input, object);
         tokio::pin!(reading);
         tokio::pin!(feeding);
         let mut fed = false;
@@ -346,7 +385,7 @@ async fn run(
         end
     };
     if end.code == 0 {
-        return Ok(String::from_utf8_lossy(&output).into_owned());
+        return Ok(output);
     }
     let said: Vec<&str> = end.stderr.lines().rev().take(8).collect();
     let mut text = format!(
@@ -362,31 +401,33 @@ async fn run(
 
 /// Feeds a command and closes its input. One that does not want more is let be, but what feeds it is
 /// read to its proven end.
-async fn feed(mut sink: Pin<Box<dyn AsyncWrite + Send>>, input: Input) -> Result<(), RestoreError> {
-    match input {
-        Input::Text(text) => {
-            let _ = sink.write_all(text.expose().as_bytes()).await;
-        }
-        Input::Object(mut counted) => {
-            let mut buffer = vec![0; 1 << 18];
-            let mut wanted = true;
-            loop {
-                let count = match counted.read(&mut buffer).await {
-                    Ok(0) => break,
-                    Ok(count) => count,
-                    Err(error) => {
-                        let known = counted.error.take();
-                        return Err(known
-                            .unwrap_or_else(|| BackupError::Other(error.to_string()))
-                            .into());
-                    }
-                };
-                if wanted {
-                    let writing = sink.write_all(&buffer[..count]);
-                    wanted = tokio::time::timeout(SILENCE, writing)
-                        .await
-                        .is_ok_and(|written| written.is_ok());
+async fn feed(
+    mut sink: Pin<Box<dyn AsyncWrite + Send>>,
+    first: Option<Secret>,
+    object: Option<Counted>,
+) -> Result<(), RestoreError> {
+    let mut wanted = true;
+    if let Some(text) = first {
+        wanted = sink.write_all(text.expose().as_bytes()).await.is_ok();
+    }
+    if let Some(mut counted) = object {
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            let count = match counted.read(&mut buffer).await {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) => {
+                    let known = counted.error.take();
+                    return Err(known
+                        .unwrap_or_else(|| BackupError::Other(error.to_string()))
+                        .into());
                 }
+            };
+            if wanted {
+                let writing = sink.write_all(&buffer[..count]);
+                wanted = tokio::time::timeout(SILENCE, writing)
+                    .await
+                    .is_ok_and(|written| written.is_ok());
             }
         }
     }
@@ -398,57 +439,27 @@ async fn feed(mut sink: Pin<Box<dyn AsyncWrite + Send>>, input: Input) -> Result
 async fn look(
     job: &Job<'_>,
     running: &Running,
-    access: &Access<'_>,
+    place: &Place<'_>,
+    access: &Access,
     database: &str,
 ) -> Result<CheckedDatabase, RestoreError> {
     let engine = job.context.engine.as_ref();
-    let kind = access.declared.engine;
-    let mut found = CheckedDatabase {
-        service: access.declared.service.clone(),
-        database: database.to_owned(),
-        tables: BTreeMap::new(),
+    let ways = database::of(place.declared.engine);
+    // An archive of a whole server has no name: what the minion declares is looked at.
+    let database = match database {
+        "" => place.declared.name.as_str(),
+        name => name,
     };
-    if kind == DatabaseEngine::Mongo {
-        return Ok(found);
-    }
-    let spec = access.sql(database);
-    let text = |sql: String| Input::Text(Secret::new(sql));
     let doing = format!("count the rows of `{database}`");
-    let answer = run(
-        engine,
-        running,
-        &spec,
-        text(sql::tables(kind, database)),
-        &doing,
-    )
-    .await?;
-    if kind == DatabaseEngine::Postgres {
-        found.tables = serde_json::from_str(answer.trim())
-            .map_err(|e| RestoreError::Invalid(format!("failed to {doing}: {e}")))?;
-        return Ok(found);
-    }
-    let names = sql::names(&answer);
-    let answer = run(
-        engine,
-        running,
-        &spec,
-        text(sql::count_rows(&names)),
-        &doing,
-    )
-    .await?;
-    let counts: Vec<u64> = answer
-        .lines()
-        .filter_map(|l| l.trim().parse().ok())
-        .collect();
-    if counts.len() != names.len() {
-        return Err(RestoreError::Invalid(format!(
-            "failed to {doing}: {} counts of {} tables",
-            counts.len(),
-            names.len()
-        )));
-    }
-    found.tables = names.into_iter().zip(counts).collect();
-    Ok(found)
+    let answer = run(engine, running, ways.count(access, database), None, &doing).await?;
+    let tables = ways
+        .counts(&answer)
+        .map_err(|e| RestoreError::Invalid(format!("failed to {doing}: {e}")))?;
+    Ok(CheckedDatabase {
+        service: place.declared.service.clone(),
+        database: database.to_owned(),
+        tables,
+    })
 }
 
 /// Whether a database has the tables that its snapshot says.
@@ -463,27 +474,29 @@ fn fits(found: &CheckedDatabase, record: &DatabaseRecord) -> Result<(), RestoreE
     }
 }
 
-/// The minion's own assertions, on the databases that are of its own.
+/// The minion's own assertions: they are made of the first database that it declares.
 async fn asserts(
     job: &Job<'_>,
     running: &Running,
-    access: &Access<'_>,
+    place: &Place<'_>,
+    access: &Access,
     restored: &mut Restored,
 ) -> Result<(), RestoreError> {
-    // Assertions are made of the first database that a minion declares.
     let first = job.minion.databases.first();
-    if first.is_none_or(|d| d.service != access.declared.service)
-        || access.declared.engine == DatabaseEngine::Mongo
-    {
+    if first.is_none_or(|d| d.service != place.declared.service) {
         return Ok(());
     }
+    let ways = database::of(place.declared.engine);
+    let engine = job.context.engine.as_ref();
     for assert in &job.minion.asserts {
-        let text = Secret::new(format!("{};\n", assert.trim_end_matches([';', ' '])));
-        let spec = access.sql(&access.declared.name);
-        let doing = format!("ask `{assert}`");
-        let engine = job.context.engine.as_ref();
-        let answer = run(engine, running, &spec, Input::Text(text), &doing).await?;
-        if !sql::is_true(&answer) {
+        let statement = match place.declared.engine {
+            DatabaseEngine::Mongo => assert.clone(),
+            _ => format!("{};\n", assert.trim_end_matches([';', ' ', '\n'])),
+        };
+        let step = ways.run(access, &place.declared.name, &statement);
+        let answer = run(engine, running, step, None, &format!("ask `{assert}`")).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        if !database::is_true(&answer) {
             return Err(RestoreError::Invalid(format!(
                 "`{assert}` is not true after the restore, it is `{}`",
                 answer.trim()
