@@ -54,12 +54,14 @@ pub async fn run(
 
 /// Whether an error says something about the snapshot.
 fn is_the_snapshots(error: &RestoreError) -> bool {
+    use crate::storage::StorageError;
     matches!(
         error,
         RestoreError::Invalid(_)
-            | RestoreError::Backup(BackupError::Damaged(_) | BackupError::Manifest(_))
-            | RestoreError::Backup(BackupError::Storage(crate::storage::StorageError::Missing(
-                _
-            )))
+            | RestoreError::Backup(
+                BackupError::Damaged(_)
+                    | BackupError::Manifest(_)
+                    | BackupError::Storage(StorageError::Missing(_))
+            )
     )
 }

@@ -29,7 +29,7 @@ const LONGEST_ANSWER: usize = 16 << 20;
 /// silent; a stream that hangs is silent too.
 const SILENCE: Duration = Duration::from_hours(4);
 
-/// Where the statements of the first start lie in a container of MySQL or MariaDB.
+/// Where the statements of the first start lie in a container of `MySQL` or `MariaDB`.
 const INIT_FILE: &str = "/summoner-passwords.sql";
 /// How long a database that comes from a backup may take until it answers at all: it may have to
 /// recover first.

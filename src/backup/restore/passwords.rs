@@ -31,7 +31,7 @@ pub(super) fn users(
     users
 }
 
-/// For `--init-file` of MySQL and MariaDB, a line a statement: runs before anybody can sign in, so
+/// For `--init-file` of `MySQL` and `MariaDB`, a line a statement: runs before anybody can sign in, so
 /// that the old passwords need not be known.
 pub(super) fn mysql(users: &[(String, Secret)]) -> Secret {
     let mut sql = String::new();
@@ -48,7 +48,7 @@ pub(super) fn mysql(users: &[(String, Secret)]) -> Secret {
     Secret::new(sql)
 }
 
-/// A text for MySQL; the server reads its init file with the default SQL mode, where `\\` escapes.
+/// A text for `MySQL`; the server reads its init file with the default SQL mode, where `\\` escapes.
 fn literal(text: &str) -> String {
     let quoted = text.replace('\\', "\\\\").replace('\'', "''");
     format!("'{}'", quoted.replace('\n', "\\n"))
