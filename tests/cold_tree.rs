@@ -28,7 +28,7 @@ fn folder() -> TempDir {
 
 /// A tree with everything, made from a seed: on the disk, or in memory.
 fn garden(seed: u64) -> TempDir {
-    let folder = if seed % 8 == 0 {
+    let folder = if seed.is_multiple_of(8) {
         tempfile::tempdir().unwrap()
     } else {
         folder()

@@ -2,7 +2,12 @@
 
 pub mod archive;
 pub mod content;
+pub mod guard;
+pub mod journal;
 mod node;
+pub mod revive;
+pub mod staging;
 pub mod tree;
+pub mod volume;
 
 pub use self::node::{Remarks, TreeError};

@@ -92,7 +92,12 @@ pub fn own(
             continue;
         }
         if let Some(credentials) = recognise(container) {
-            found.push(server(minion, service, credentials, Some(container.clone())));
+            found.push(server(
+                minion,
+                service,
+                credentials,
+                Some(container.clone()),
+            ));
         }
     }
     found.sort_by_key(|s| rank(&s.minion).unwrap_or(usize::MAX));
@@ -213,14 +218,15 @@ fn recognise(container: &Container) -> Option<Credentials> {
     Some(credentials(engine, environment))
 }
 
+/// Tools around a database carry its name too.
+const TOOLS: [&str; 8] = [
+    "exporter", "admin", "backup", "express", "operator", "proxy", "client", "bouncer",
+];
+
 fn by_image(reference: &str) -> Option<DatabaseEngine> {
     let path = reference.split('@').next().unwrap_or(reference);
     let name = path.rsplit('/').next().unwrap_or(path);
     let name = name.split(':').next().unwrap_or(name);
-    // Tools around a database carry its name too.
-    const TOOLS: [&str; 8] = [
-        "exporter", "admin", "backup", "express", "operator", "proxy", "client", "bouncer",
-    ];
     if TOOLS.iter().any(|tool| name.contains(tool)) {
         return None;
     }
@@ -321,7 +327,10 @@ mod tests {
         use DatabaseEngine::{Mariadb, Mongo, Mysql, Postgres};
         for (image, engine) in [
             ("postgres:17", Some(Postgres)),
-            ("registry.example.org:5000/db/postgis:16-3.4", Some(Postgres)),
+            (
+                "registry.example.org:5000/db/postgis:16-3.4",
+                Some(Postgres),
+            ),
             ("timescale/timescaledb-ha:pg17", Some(Postgres)),
             ("pgvector/pgvector:pg17@sha256:00", Some(Postgres)),
             ("mariadb", Some(Mariadb)),
@@ -352,10 +361,17 @@ mod tests {
             DatabaseEngine::Mariadb,
             &environment(&[("MARIADB_USER", "u"), ("MYSQL_ROOT_PASSWORD", "r")]),
         );
-        assert_eq!((found.user.as_str(), found.password.unwrap().expose()), ("root", "r"));
+        assert_eq!(
+            (found.user.as_str(), found.password.unwrap().expose()),
+            ("root", "r")
+        );
         let found = credentials(
             DatabaseEngine::Mysql,
-            &environment(&[("MYSQL_USER", "u"), ("MYSQL_PASSWORD", "p"), ("MYSQL_DATABASE", "d")]),
+            &environment(&[
+                ("MYSQL_USER", "u"),
+                ("MYSQL_PASSWORD", "p"),
+                ("MYSQL_DATABASE", "d"),
+            ]),
         );
         assert_eq!((found.user.as_str(), found.database.as_str()), ("u", "d"));
         let found = credentials(DatabaseEngine::Postgres, &environment(&[]));

@@ -248,6 +248,8 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
     restore::settle::settle(session, &project).await?;
     let world = world::look(session, project).await?;
     let containers = chosen(&world, &args.minions)?;
+    let minions = containers.iter().map(|c| label(c, labels::MINION));
+    let _minions = world::lock_minions(&world.project.paths, minions, "restart")?;
     let report = &session.report;
     if containers.is_empty() {
         report.note("nothing runs yet; `summoner up` makes it run");

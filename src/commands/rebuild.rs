@@ -116,6 +116,7 @@ pub(super) async fn run(session: &Session, args: &RebuildArgs) -> Result<u8> {
         minions: Vec::new(),
         yes: true,
         dry_run: false,
+        upgrade: false,
         wait_timeout: args.wait_timeout,
     };
     let code = Box::pin(up::run(&session, &up)).await?;

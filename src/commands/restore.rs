@@ -1,6 +1,7 @@
 //! `summoner restore`: shows what will be replaced, restores beside it, checks, swaps.
 
 mod into_live;
+mod safety;
 pub(super) mod settle;
 pub(super) mod show;
 
