@@ -17,6 +17,7 @@ pub mod prune;
 pub mod reader;
 pub mod retention;
 pub mod scratch;
+pub mod source;
 pub mod swap;
 pub mod verify;
 pub mod writer;
