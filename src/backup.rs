@@ -24,6 +24,7 @@ pub mod redact;
 pub mod restore;
 pub mod retention;
 pub mod scratch;
+pub mod source;
 pub mod swap;
 pub mod verify;
 pub mod writer;

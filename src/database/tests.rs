@@ -61,9 +61,13 @@ fn dumps_are_these_commands() {
         "pg_dumpall --globals-only --no-password --username=root --database=app --no-role-passwords"
     );
     assert_eq!(
-        line(Mariadb, "mariadb-dump from 11.8.6-MariaDB, client 10.19 for debian-linux-gnu (x86_64)", app, None),
+        line(
+            Mariadb,
+            "mariadb-dump from 11.8.6-MariaDB, client 10.19 for debian-linux-gnu (x86_64)",
+            app,
+            None
+        ),
         "mariadb-dump --default-character-set=utf8mb4 --user=root --single-transaction --routines --triggers --events --hex-blob --no-tablespaces --databases -- app"
-            .replace("--default-character-set=utf8mb4 --user=root", "--default-character-set=utf8mb4 --user=root")
     );
     assert_eq!(
         line(
