@@ -23,9 +23,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        let lock = project.lock("down")?;
-        restore::settle::settle(session, &project).await?;
-        Some(lock)
+        Some(restore::settle::lock(session, &mut project, "down").await?)
     };
     let world = world::look(session, project).await?;
     let mut names = args.minions.clone();

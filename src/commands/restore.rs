@@ -1,7 +1,6 @@
 //! `summoner restore`: shows what will be replaced, restores beside it, checks, swaps.
 
 mod into_live;
-mod safety;
 pub(super) mod settle;
 pub(super) mod show;
 
@@ -56,9 +55,8 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
         return Ok(exit::OK);
     }
     // `up` and a restore would pull at the same containers.
-    let lock = project.lock("restore")?;
+    let lock = settle::lock(session, &mut project, "restore").await?;
     let minion_lock = Lock::take_minion(&project.paths, &args.minion, "restore")?;
-    settle::settle(session, &project).await?;
     let (shelf, entry) = find(session, &project, args).await?;
     if !project
         .environment

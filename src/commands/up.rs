@@ -30,9 +30,7 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        let lock = project.lock("up")?;
-        restore::settle::settle(session, &project).await?;
-        Some(lock)
+        Some(restore::settle::lock(session, &mut project, "up").await?)
     };
     let scope = world::scope(&project, None, &args.minions)?;
     if args.upgrade {

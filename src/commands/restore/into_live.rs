@@ -3,7 +3,7 @@
 use super::{
     Arc, Container, Duration, Entry, Events, Group, Into, Lock, Project, Purpose, RestoreArgs,
     Result, Scratch, Session, SystemClock, Target, UpArgs, World, bail, exit, key, labels, restore,
-    safety, scratch, show, signals, up,
+    scratch, show, signals, up,
 };
 use crate::apply;
 use crate::backup::error::BackupError;
@@ -123,18 +123,6 @@ pub(super) async fn run(
         );
         return Ok(exit::OK);
     }
-    let (project_lock, mut minion_lock) = locks;
-    let minion = &world.project.minions[&args.minion].manifest;
-    if !args.no_safety_dump && safety::possible(&subject, minion) {
-        // A dump takes the minion's lock itself.
-        drop(minion_lock);
-        let dumped = safety::dump(session, &world.project, &args.minion, &entry.destination).await;
-        if let Err(error) = dumped {
-            scratch.leave().await?;
-            return Err(error);
-        }
-        minion_lock = Lock::take_minion(&world.project.paths, &args.minion, "restore")?;
-    }
     if *listening.cancelled.borrow() {
         scratch.leave().await?;
         report.fail("interrupted; nothing live was touched");
@@ -151,7 +139,7 @@ pub(super) async fn run(
     )
     .await?;
     drop(listening);
-    drop((project_lock, minion_lock));
+    drop(locks);
     if subject.containers.is_empty() {
         let up = UpArgs {
             minions: vec![args.minion.clone()],

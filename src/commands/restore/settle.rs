@@ -11,6 +11,17 @@ pub(in crate::commands) fn due(project: &Project) -> Result<bool> {
     Ok(!swap::journals(&project.paths)?.is_empty() || !scratch::left(&project.paths).is_empty())
 }
 
+/// Takes the project's lock and settles it.
+pub(in crate::commands) async fn lock(
+    session: &Session,
+    project: &mut Project,
+    command: &str,
+) -> Result<Lock> {
+    let lock = project.lock(command)?;
+    settle(session, project).await?;
+    Ok(lock)
+}
+
 /// Settles it. For who holds the project's lock, as every restore does. How many things it were.
 pub(in crate::commands) async fn settle(session: &Session, project: &Project) -> Result<usize> {
     if !due(project)? {
