@@ -18,6 +18,7 @@ use summoner::backup::manifest::{
 };
 use summoner::backup::writer::{Compression, SnapshotWriter};
 use summoner::config::environment::Encryption;
+use summoner::database::Format;
 use summoner::events::Silent;
 use summoner::storage::local::Dir;
 
@@ -85,7 +86,11 @@ impl<'a> Snapshot<'a> {
         let dump = exec(container, &["pg_dump", "-Fc", "-U", "postgres", database]);
         let object = format!("{database}.dump");
         self.record("postgres", database, &object, None);
-        self.databases.last_mut().unwrap().object = object.clone();
+        self.databases
+            .last_mut()
+            .unwrap()
+            .object
+            .clone_from(&object);
         self.add(&object, Role::Database, database, dump);
         self
     }
@@ -162,7 +167,7 @@ impl<'a> Snapshot<'a> {
             files.to_tar(),
         );
         for (object, role, of, content) in self.objects.iter().chain([&definition]) {
-            let compression = if object.ends_with(".dump") {
+            let compression = if Format::of_object(object).is_some_and(Format::is_compressed) {
                 Compression::None
             } else {
                 Compression::Zstd
