@@ -36,7 +36,6 @@ fn volumes_and_database_come_back_and_other_passwords_are_no_hindrance() {
             "backup",
             "--yes-overwrite",
             "blog",
-            "--no-safety-dump",
         ])
         .ok();
     assert_eq!(mysql(&db, "blog", "select count(*) from posts"), "1");

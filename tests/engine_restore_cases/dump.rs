@@ -35,7 +35,7 @@ fn f19_postgres_rows_are_what_they_were_and_the_old_data_is_kept() {
     assert_eq!(psql(&db, "app", "select t from notes"), "changed");
 
     let restored = project
-        .run(&["restore", "pg", "--yes-overwrite", "pg", "--no-safety-dump"])
+        .run(&["restore", "pg", "--yes-overwrite", "pg"])
         .ok();
     assert!(restored.all().contains("rm -rf"), "{}", restored.all());
     assert_eq!(psql(&db, "app", "select t from notes"), "kept");
@@ -100,13 +100,7 @@ fn mariadb_of_an_application_comes_back_and_its_passwords_are_those_of_today() {
     );
 
     project
-        .run(&[
-            "restore",
-            "blog",
-            "--yes-overwrite",
-            "blog",
-            "--no-safety-dump",
-        ])
+        .run(&["restore", "blog", "--yes-overwrite", "blog"])
         .ok()
         .says("true: select count(*) > 0 from posts");
     assert_eq!(mysql(&db, "blog", "select t from posts"), "kept");
@@ -132,7 +126,7 @@ fn f19_a_restore_that_fails_halfway_leaves_live_data_as_it_was() {
         .postgres(&db, "app", Some(1))
         .change(broken)
         .write();
-    let restore = ["restore", "pg", "--yes-overwrite", "pg", "--no-safety-dump"];
+    let restore = ["restore", "pg", "--yes-overwrite", "pg"];
     let failed = project.run(&restore).code(4);
     assert!(
         failed.all().contains("nothing_of_this_name"),
@@ -173,7 +167,7 @@ fn postgres_15_becomes_17_by_dump_and_restore() {
         .write();
 
     project.configure(&of("17.12"));
-    let restore = ["restore", "pg", "--yes-overwrite", "pg", "--no-safety-dump"];
+    let restore = ["restore", "pg", "--yes-overwrite", "pg"];
     // It still runs 15.
     project.run(&restore).code(5).says("summoner down pg");
     assert_eq!(psql(&db, "app", "select t from notes"), "kept");

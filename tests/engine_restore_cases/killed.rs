@@ -36,8 +36,7 @@ fn f19_sigkill_at_every_phase_leaves_the_old_data_or_the_new_and_everything_runs
         .write();
     for moment in ["scratch", "stopping", "swapping", "starting"] {
         psql(&db, "app", "update notes set t = 'live'");
-        let mut run =
-            project.spawn(&["restore", "pg", "--yes-overwrite", "pg", "--no-safety-dump"]);
+        let mut run = project.spawn(&["restore", "pg", "--yes-overwrite", "pg"]);
         let most = Duration::from_mins(2);
         // The shortest phases may pass between two looks: then the run has simply ended well.
         let killed = wait_for(moment, most, || {

@@ -79,14 +79,7 @@ pub(super) fn what(session: &Session, subject: &Subject<'_>, entry: &Entry, args
         });
     }
     if live {
-        let dump = if args.no_safety_dump {
-            "no dump of what is there is made first"
-        } else {
-            "what runs is dumped first"
-        };
-        report.line(&format!(
-            "  {dump}; replaced folders are kept beside the new ones"
-        ));
+        report.line("  replaced folders are kept beside the new ones, as they are when everything has stopped");
     }
 }
 
