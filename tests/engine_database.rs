@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 
 /// A database server of the test's own.
 struct Server {
-    lab: RealLab,
+    _lab: RealLab,
     engine: Arc<dyn Engine>,
     container: Container,
     kind: DatabaseEngine,
@@ -70,7 +70,7 @@ impl Server {
         };
         let server = Self {
             engine: Arc::new(lab.docker.clone()),
-            lab,
+            _lab: lab,
             container,
             kind,
             access: Access {
@@ -181,7 +181,7 @@ impl Server {
         let ways = database::of(self.kind);
         let softened;
         let bytes = if what == What::Globals {
-            softened = ways.soften_globals(&String::from_utf8(bytes.to_vec()).unwrap());
+            softened = ways.soften_globals(std::str::from_utf8(bytes).unwrap());
             softened.as_bytes()
         } else {
             bytes
@@ -345,7 +345,7 @@ async fn postgres_15_comes_back_in_17() {
 const MYSQL: &str = r"
 CREATE DATABASE app CHARACTER SET latin1;
 CREATE DATABASE `odd ``name-` CHARACTER SET utf8mb4;
-CREATE DATABASE empty;
+CREATE DATABASE hollow;
 CREATE USER 'reader'@'%' IDENTIFIED BY 'read-only';
 GRANT SELECT ON app.* TO 'reader'@'%';
 USE app;
@@ -378,20 +378,20 @@ async fn mysql(image: &str, kind: DatabaseEngine, pipes: bool) {
     from.sql("mysql", &text).await;
     let to = Server::start(image, kind, false).await;
     let look = move_all(&from, &to, if pipes { "fifo" } else { "stream" }).await;
-    assert_eq!(look.facts.databases, ["app", "empty", "odd `name-"]);
+    assert_eq!(look.facts.databases, ["app", "hollow", "odd `name-"]);
     let counts = from.counts("app").await;
     assert_eq!(
         (counts["every"], counts["Größe `x"], counts["nothing_in_it"]),
         (512, 3, 0)
     );
     assert_eq!(to.counts("app").await, counts);
-    assert!(to.counts("empty").await.is_empty());
+    assert!(to.counts("hollow").await.is_empty());
     for question in [
         "CHECKSUM TABLE every, `Größe ``x`, nothing_in_it",
         "SELECT COUNT(*), MD5(GROUP_CONCAT(words ORDER BY id)) FROM happy",
         "CALL twice(21); SELECT thrice(14)",
         "SELECT EVENT_NAME, STARTS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'app'",
-        "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('app', 'empty') ORDER BY 1",
+        "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('app', 'hollow') ORDER BY 1",
         "SHOW GRANTS FOR 'reader'@'%'",
         "SHOW CREATE TABLE every",
     ] {
@@ -500,11 +500,11 @@ async fn what_is_no_dump_is_an_error() {
     assert!(!error.contains("hunter2"));
 
     // f20: a table that is locked; the tool is ended when its time is up.
-    let lock = server.access.clone();
+    let access = server.access.clone();
     let (engine, container) = (server.engine.clone(), server.container.clone());
     let holder = tokio::spawn(async move {
         let sleep = "BEGIN; LOCK TABLE big; SELECT pg_sleep(60)";
-        let locked = database::of(DatabaseEngine::Postgres).run(&lock, "postgres", sleep);
+        let locked = database::of(DatabaseEngine::Postgres).run(&access, "postgres", sleep);
         let _ = source::ask_text(engine.as_ref(), &container, &locked).await;
     });
     let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted";
