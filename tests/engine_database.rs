@@ -104,7 +104,7 @@ impl Server {
         };
         let begin = Instant::now();
         while let Err(error) = source::ask_text(self.engine.as_ref(), &self.container, &ask).await {
-            assert!(begin.elapsed() < Duration::from_mins(3), "{error}");
+            assert!(begin.elapsed() < Duration::from_mins(5), "{error}");
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
