@@ -374,6 +374,9 @@ class S3:
         self.process = subprocess.Popen(
             [program, "--host", "127.0.0.1", "--port", str(port), "--access-key", self.key, "--secret-key", self.secret, str(self.folder)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # What this machine says of Amazon's is not meant for a server of ours.
+        for name in [n for n in os.environ if n.startswith("AWS_")]:
+            del os.environ[name]
         os.environ.update(
             RCLONE_CONFIG="/dev/null", RCLONE_CONFIG_S3_TYPE="s3", RCLONE_CONFIG_S3_PROVIDER="Other", RCLONE_CONFIG_S3_ENDPOINT=self.endpoint,
             RCLONE_CONFIG_S3_ACCESS_KEY_ID=self.key, RCLONE_CONFIG_S3_SECRET_ACCESS_KEY=self.secret, RCLONE_CONFIG_S3_REGION="us-east-1",
