@@ -98,6 +98,7 @@ fn s3(mut map: MapReader<'_>, context: &Context<'_>) -> Option<S3> {
         endpoint,
         path_style,
         credentials,
+        ..S3::default()
     })
 }
 
