@@ -5,7 +5,7 @@
 //! the journal (see `plan::service`), so a run that was killed is finished by the next one.
 
 mod files;
-mod folders;
+pub mod folders;
 pub mod routes;
 mod service;
 mod under_way;

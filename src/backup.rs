@@ -5,5 +5,14 @@
 //! **snapshot** in a **destination**. Its manifest is written last: without it the snapshot does
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
+pub mod definition;
+pub mod destination;
+pub mod encryption;
+pub mod error;
 pub mod manifest;
+mod pipeline;
+pub mod reader;
 pub mod retention;
+pub mod scratch;
+pub mod swap;
+pub mod writer;

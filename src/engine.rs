@@ -1,6 +1,7 @@
 //! The container engine behind a narrow door. `docker` is the only file that names bollard;
 //! `fake` is an engine in memory for the tests of what decides and executes plans.
 
+pub mod demux;
 pub mod docker;
 pub mod fake;
 mod hint;

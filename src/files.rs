@@ -138,7 +138,8 @@ pub fn sweep(folder: &Path) {
     }
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Makes what was renamed, made or removed in a folder durable.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() {
         Path::new(".")
     } else {

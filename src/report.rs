@@ -237,10 +237,10 @@ impl Report {
     }
 
     /// Asks to type a name before something is lost; whether it was typed. Without a terminal
-    /// that is an error whose hint is `--yes-purge`.
-    pub fn ask_name(&self, question: &str, expected: &str) -> Result<bool> {
+    /// that is an error whose hint is `flag`, such as `--yes-purge`.
+    pub fn ask_name(&self, question: &str, expected: &str, flag: &str) -> Result<bool> {
         let question = self.secrets.hide(question);
-        Ok(ask::name(self.interactive, &question, expected)?)
+        Ok(ask::name(self.interactive, &question, expected, flag)?)
     }
 
     // Progress.

@@ -114,6 +114,12 @@ impl Paths {
         self.dir.join("run")
     }
 
+    /// Locks of minions.
+    #[must_use]
+    pub fn locks(&self) -> PathBuf {
+        self.dir.join("locks")
+    }
+
     /// `state.json`.
     #[must_use]
     pub fn state(&self) -> PathBuf {

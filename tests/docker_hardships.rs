@@ -240,3 +240,134 @@ async fn refusals_keep_their_kind() {
         }))
     ));
 }
+
+/// Reads a streamed command to its end: what came, and the verdict.
+async fn stream(docker: &Docker) -> (Vec<u8>, Result<i64, EngineError>) {
+    use futures_util::StreamExt as _;
+    let spec = ExecSpec {
+        command: vec!["dump".into(), "--password=hunter2".into()],
+        ..Default::default()
+    };
+    let mut stream = docker.exec_stream("blog", &spec).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(piece) = stream.output.next().await {
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            Err(error) => return (bytes, Err(error)),
+        }
+    }
+    (bytes, stream.end.await.map(|end| end.code))
+}
+
+#[tokio::test]
+async fn f05_a_streamed_command_with_a_broken_frame_is_an_error() {
+    for (output, reason) in [
+        (
+            &b"\x01\0\0\0\0\0\0\x09cut"[..],
+            "6 bytes before the end of a frame",
+        ),
+        (
+            b"\x01\0\0\0\0\0\0\x02ok\x01\0\0\0\0\0\0\x09",
+            "9 bytes before the end of a frame",
+        ),
+        (
+            b"\x03\0\0\0\0\0\0\x03bad\x01\0\0\0\0\0\0\x04good",
+            "begins with [03, 00, 00, 00]",
+        ),
+        (b"\x01\0\0", "3 bytes into the head of a frame"),
+        (b"plain text", "begins with [70, 6c, 61, 69]"),
+    ] {
+        let (docker, _folder) = engine(|request| exec(request, output, ENDED));
+        let (bytes, end) = stream(&docker).await;
+        let text = end.unwrap_err().to_string();
+        assert!(
+            text.starts_with("failed to run the command `dump`: the engine broke off in the middle of the output: "),
+            "{text}"
+        );
+        assert!(text.contains(reason), "{text}");
+        assert!(!text.contains("hunter2"));
+        assert!(!bytes.ends_with(b"cut") || !bytes.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn f05_a_stream_cut_between_two_frames_is_caught_while_the_command_still_runs() {
+    let running = r#"{"Running": true, "ExitCode": null, "Pid": 0}"#;
+    let (docker, _folder) = engine(|request| exec(request, b"\x01\0\0\0\0\0\0\x03out", running));
+    let (bytes, end) = stream(&docker).await;
+    assert_eq!(bytes, b"out");
+    let text = end.unwrap_err().to_string();
+    assert!(text.contains("does not tell its exit code"), "{text}");
+}
+
+#[tokio::test]
+async fn f06_only_an_exit_code_of_a_command_that_has_ended_is_one() {
+    for (code, expected) in [
+        (r#"{"Running": false, "ExitCode": null}"#, None),
+        (r#"{"Running": true, "ExitCode": 0}"#, None),
+        (r#"{"Running": false}"#, None),
+        (r#"{"Running": false, "ExitCode": 137}"#, Some(137)),
+        (ENDED, Some(0)),
+    ] {
+        let (docker, _folder) = engine(|request| exec(request, b"\x01\0\0\0\0\0\0\x03out", code));
+        let (_, end) = stream(&docker).await;
+        assert_eq!(end.as_ref().ok().copied(), expected, "{code}: {end:?}");
+    }
+}
+
+#[tokio::test]
+async fn f06_an_exit_code_that_comes_late_is_waited_for() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let asked = Arc::new(AtomicU32::new(0));
+    let (docker, _folder) = engine(move |request| {
+        let late = request.starts_with("GET") && asked.fetch_add(1, Ordering::Relaxed) < 5;
+        let code = if late {
+            r#"{"Running": false, "ExitCode": null}"#
+        } else {
+            r#"{"Running": false, "ExitCode": 3}"#
+        };
+        exec(request, b"\x02\0\0\0\0\0\0\x04oops", code)
+    });
+    let (bytes, end) = stream(&docker).await;
+    assert_eq!((&bytes[..], end.unwrap()), (&b""[..], 3));
+}
+
+#[tokio::test]
+async fn a_stream_that_the_engine_refuses_is_an_error_with_its_words() {
+    let (docker, _folder) = engine(|request| match request {
+        "POST /exec/e1/start" => respond(
+            "409 Conflict",
+            r#"{"message": "Container blog is paused, unpause the container before exec"}"#,
+        ),
+        other => exec(other, b"", ENDED),
+    });
+    let spec = ExecSpec {
+        command: vec!["dump".into()],
+        ..Default::default()
+    };
+    let error = docker.exec_stream("blog", &spec).await.err().unwrap();
+    assert!(
+        matches!(&error, EngineError::Conflict(text) if text.contains("is paused")),
+        "{error:?}"
+    );
+
+    let (docker, _folder) = engine(|request| match request {
+        "POST /exec/e1/start" => Vec::new(),
+        other => exec(other, b"", ENDED),
+    });
+    let error = docker.exec_stream("blog", &spec).await.err().unwrap();
+    assert!(matches!(error, EngineError::Timeout(..)), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_end_without_the_output_read_proves_nothing() {
+    let (docker, _folder) = engine(|request| exec(request, b"\x01\0\0\0\0\0\0\x03out", ENDED));
+    let stream = docker
+        .exec_stream("blog", &ExecSpec::default())
+        .await
+        .unwrap();
+    drop(stream.output);
+    let error = stream.end.await.unwrap_err();
+    assert!(error.to_string().contains("not read to the end"), "{error}");
+}

@@ -16,7 +16,7 @@ const DELETION: Duration = Duration::from_hours(1);
 
 /// Makes a data folder. It appears with its owner and mode or not at all: it is made under another
 /// name first, since a database will not start in a folder that a killed run left to root.
-pub(super) async fn create(
+pub async fn create(
     context: &Context,
     path: &Path,
     (uid, gid): (u32, u32),
@@ -52,7 +52,7 @@ pub(super) async fn create(
 }
 
 /// Deletes data folders for good, and the instance's folder around them when it is empty then.
-pub(super) async fn purge(context: &Context, folders: &[PathBuf]) -> Result<(), String> {
+pub async fn purge(context: &Context, folders: &[PathBuf]) -> Result<(), String> {
     for folder in folders {
         match fs::remove_dir_all(folder) {
             Ok(()) => {}

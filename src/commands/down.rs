@@ -61,7 +61,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     for minion in purge.iter().filter(|m| !args.yes_purge.contains(m)) {
         let question =
             format!("this deletes all data of `{minion}` for good; type its name to go on");
-        if !report.ask_name(&question, minion)? {
+        if !report.ask_name(&question, minion, "--yes-purge")? {
             report.note("nothing was done");
             return Ok(exit::OK);
         }

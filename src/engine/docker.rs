@@ -7,11 +7,14 @@ mod attach;
 mod credentials;
 mod error;
 mod exec;
+mod input;
 mod logs;
 mod observe;
 mod pull;
 mod spec;
+mod stream;
 mod terminal;
+mod tree;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use bollard::query_parameters::{
     ListNetworksOptions, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
     StartContainerOptions, StopContainerOptionsBuilder, WaitContainerOptions,
 };
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{BoxStream, once};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::OnceCell;
 
@@ -347,8 +350,7 @@ impl Engine for Docker {
     }
 
     async fn exec_stream(&self, id: &str, spec: &ExecSpec) -> Result<ExecStream, EngineError> {
-        let _ = spec;
-        Err(Self::container("stream a command in", id)?.failed("not built yet"))
+        self.exec_as_stream(id, spec).await
     }
 
     async fn start_attached(&self, id: &str, tty: bool, stdin: bool) -> Result<i64, EngineError> {
@@ -378,7 +380,7 @@ impl Engine for Docker {
                     .zip(message.action)
                     .map(|(id, action)| ContainerEvent { id, action }))
             })
-            .chain(stream::once(async { Err(end) }))
+            .chain(once(async { Err(end) }))
             .boxed()
     }
 

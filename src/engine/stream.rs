@@ -20,12 +20,14 @@ pub struct ExecEnd {
 
 /// A running command. Dropping it kills the command's whole process tree, best effort.
 pub struct ExecStream {
-    /// Its standard input, where it was asked for; `shutdown` is the end of file.
+    /// Its standard input, where it was asked for; `shutdown` is the end of file. Dropping it is
+    /// none: half a script must not look like a whole one.
     pub input: Option<Pin<Box<dyn AsyncWrite + Send>>>,
     /// Its standard output in pieces. A connection that breaks off, a cut or unknown frame is an
     /// error; the end of the stream alone proves nothing.
     pub output: BoxStream<'static, Result<Bytes, EngineError>>,
-    /// To be awaited after `output` has ended: polls until the engine says that the command does
-    /// not run any more and tells its exit code; no code within 10 s is an error.
+    /// To be awaited after `output` has ended, or together with it: polls until the engine says
+    /// that the command does not run any more and tells its exit code; no code within 10 s is an
+    /// error, and so is an output that was not read to its end.
     pub end: Pin<Box<dyn Future<Output = Result<ExecEnd, EngineError>> + Send>>,
 }

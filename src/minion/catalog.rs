@@ -77,6 +77,18 @@ impl Catalog {
         load(name, Origin::Catalog, contents)
     }
 
+    /// The files of a minion's folder by path, unread.
+    pub fn contents(&self, name: &str) -> io::Result<BTreeMap<String, Vec<u8>>> {
+        if let Some(folder) = self.own.get(name) {
+            return read(folder);
+        }
+        let mut contents = Contents::new();
+        if let Some(dir) = EMBEDDED.get_dir(name) {
+            embedded(dir, name, &mut contents);
+        }
+        Ok(contents)
+    }
+
     /// Reads every minion, in the order of their names.
     #[must_use]
     pub fn list(&self) -> Vec<(&str, Result<Minion, Problems>)> {

@@ -38,6 +38,10 @@ pub mod labels {
     pub const ONE_OFF: &str = "io.summoner.one-off";
     /// Value of [`ONE_OFF`] for a container of `summoner run`.
     pub const RUN: &str = "run";
+    /// Value of [`ONE_OFF`] for a container in which a snapshot is restored. Its run sees to it.
+    pub const RESTORE: &str = "restore";
+    /// Value of [`ONE_OFF`] for a container of a drill.
+    pub const DRILL: &str = "drill";
     /// Compose's dependency label: `db:service_healthy:false`.
     pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
 }

@@ -31,8 +31,10 @@ pub async fn engine_side(
     let (mut ours, mut helpers) = (Vec::new(), Vec::new());
     for summary in containers {
         if let Some(what) = summary.labels.get(labels::ONE_OFF) {
-            // A container of `summoner run` may be somebody at work.
-            if what != labels::RUN && owner(&summary.labels, project, root).is_none() {
+            // A container of `summoner run` may be somebody at work, and a drill takes its time:
+            // what was left of one is thrown away by who takes its lock next.
+            let busy = [labels::RUN, labels::RESTORE, labels::DRILL];
+            if !busy.contains(&what.as_str()) && owner(&summary.labels, project, root).is_none() {
                 helpers.push((summary.id, summary.name));
             }
             continue;

@@ -54,11 +54,16 @@ pub(super) fn confirm(interactive: bool, question: &str) -> Result<bool, AskErro
 }
 
 /// A name to be typed; an empty answer is a no.
-pub(super) fn name(interactive: bool, question: &str, expected: &str) -> Result<bool, AskError> {
+pub(super) fn name(
+    interactive: bool,
+    question: &str,
+    expected: &str,
+    flag: &str,
+) -> Result<bool, AskError> {
     if !interactive {
         return Err(AskError::NoTerminal {
             question: question.to_owned(),
-            flag: format!("--yes-purge {expected}"),
+            flag: format!("{flag} {expected}"),
         });
     }
     ready();

@@ -188,7 +188,9 @@ fn without_a_terminal_a_question_is_an_error_that_names_the_flag() {
     let (report, _, _) = report();
     let error = report.confirm("carry out this plan?").unwrap_err();
     assert!(error.to_string().contains("hint: add `--yes`"), "{error}");
-    let error = report.ask_name("delete its data?", "wiki").unwrap_err();
+    let error = report
+        .ask_name("delete its data?", "wiki", "--yes-purge")
+        .unwrap_err();
     assert!(error.to_string().contains("`--yes-purge wiki`"), "{error}");
 }
 

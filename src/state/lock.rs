@@ -1,9 +1,10 @@
-//! The project lock: one `up` or `down` at a time. The operating system drops it when its process
+//! Locks: one `up` or `down` of a project at a time, one dump, backup or restore of a minion. The operating system drops it when its process
 //! ends, however it ends, so there are no stale locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use crate::files::{self, FileError};
 use crate::state::{Paths, StateError};
@@ -18,15 +19,29 @@ impl Lock {
     /// Takes the lock for `command`, or says who holds it.
     pub fn take(paths: &Paths, command: &str) -> Result<Self, StateError> {
         files::create_folder(&paths.dir, 0o700)?;
-        let path = paths.dir.join("lock");
+        let lock = Self::of(&paths.dir.join("lock"), command)?;
+        files::sweep(&paths.dir);
+        Ok(lock)
+    }
+
+    /// Takes the lock of one minion (or container) for `command`: dumps, backups, restores. `up` and
+    /// `down` take it too while they change that minion.
+    pub fn take_minion(paths: &Paths, minion: &str, command: &str) -> Result<Self, StateError> {
+        files::create_folder(&paths.dir, 0o700)?;
+        files::create_folder(&paths.locks(), 0o700)?;
+        // Names of minions and containers hold no slash.
+        Self::of(&paths.locks().join(minion.replace('/', "_")), command)
+    }
+
+    fn of(path: &Path, command: &str) -> Result<Self, StateError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)
-            .map_err(FileError::of("open", &path))?;
+            .open(path)
+            .map_err(FileError::of("open", path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -35,10 +50,9 @@ impl Lock {
                 return Err(StateError::Locked(holder.trim().to_owned()));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(FileError::of("lock", &path)(error).into());
+                return Err(FileError::of("lock", path)(error).into());
             }
         }
-        files::sweep(&paths.dir);
         // Only for people: the lock itself is the operating system's.
         let _ = file.set_len(0);
         let _ = file.rewind();
@@ -61,5 +75,19 @@ mod tests {
         assert!(error.to_string().contains(&wanted), "{error}");
         drop(first);
         Lock::take(&paths, "down").unwrap();
+    }
+
+    #[test]
+    fn a_minion_is_locked_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path());
+        let first = Lock::take_minion(&paths, "blog", "dump").unwrap();
+        let _other = Lock::take_minion(&paths, "wiki", "dump").unwrap();
+        let _project = Lock::take(&paths, "up").unwrap();
+        let error = Lock::take_minion(&paths, "blog", "restore").unwrap_err();
+        let wanted = format!("pid {}, `summoner dump`", std::process::id());
+        assert!(error.to_string().contains(&wanted), "{error}");
+        drop(first);
+        Lock::take_minion(&paths, "blog", "restore").unwrap();
     }
 }

@@ -70,7 +70,8 @@ impl Subject {
         }
     }
 
-    fn response(&self, status: u16, message: &str) -> EngineError {
+    /// Translates an answer of the engine.
+    pub(super) fn response(&self, status: u16, message: &str) -> EngineError {
         if let Some(port) = taken_port(message) {
             return EngineError::PortTaken {
                 port,

@@ -22,7 +22,7 @@ const CODE_PATIENCE: Duration = Duration::from_secs(10);
 const MOST_OUTPUT: usize = 16 << 20;
 
 /// What runc writes on *standard output* when it could not start the command.
-const OCI_ERROR: &[u8] = b"OCI runtime exec failed";
+pub(super) const OCI_ERROR: &[u8] = b"OCI runtime exec failed";
 
 /// No session is left by a slip of the fingers: the engine's default, ctrl-p ctrl-q, would hold
 /// back each ctrl-p of a shell.
@@ -74,12 +74,12 @@ impl Docker {
         }
     }
 
-    /// Makes and starts an exec; what it is about, its id, its streams.
-    async fn begin_exec(
+    /// Makes an exec; what it is about, its id.
+    pub(super) async fn create_exec(
         &self,
         id: &str,
         spec: &ExecSpec,
-    ) -> Result<(Subject, String, Connection), EngineError> {
+    ) -> Result<(Subject, String), EngineError> {
         let container = Self::container("run a command in", id)?;
         let subject = Subject::new("run", "command", program(spec));
         let config = ExecConfig {
@@ -96,6 +96,16 @@ impl Docker {
         };
         let call = self.client.create_exec(id, config);
         let exec = self.call(&container, call).await?.id;
+        Ok((subject, exec))
+    }
+
+    /// Makes and starts an exec; what it is about, its id, its streams.
+    async fn begin_exec(
+        &self,
+        id: &str,
+        spec: &ExecSpec,
+    ) -> Result<(Subject, String, Connection), EngineError> {
+        let (subject, exec) = self.create_exec(id, spec).await?;
         let options = StartExecOptions {
             detach: false,
             tty: spec.tty,
@@ -137,7 +147,11 @@ impl Docker {
 
     /// The exit code has three states: running, ended without a code, ended with one. The output
     /// ends before the engine knows.
-    async fn exec_code(&self, subject: &Subject, exec: &str) -> Result<i64, EngineError> {
+    pub(super) async fn exec_code(
+        &self,
+        subject: &Subject,
+        exec: &str,
+    ) -> Result<i64, EngineError> {
         let code = async {
             let mut pause = Duration::from_millis(2);
             loop {
@@ -166,7 +180,7 @@ pub(super) fn may_be_oci_error(output: &[u8]) -> bool {
     output.starts_with(OCI_ERROR)
 }
 
-fn could_not_start(subject: &Subject, code: i64, output: &[u8]) -> Option<EngineError> {
+pub(super) fn could_not_start(subject: &Subject, code: i64, output: &[u8]) -> Option<EngineError> {
     if !matches!(code, 126 | 127) || !may_be_oci_error(output) {
         return None;
     }
