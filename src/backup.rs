@@ -5,14 +5,18 @@
 //! **snapshot** in a **destination**. Its manifest is written last: without it the snapshot does
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
+pub mod catalog;
 pub mod definition;
 pub mod destination;
 pub mod encryption;
 pub mod error;
 pub mod manifest;
+pub mod pin;
 mod pipeline;
+pub mod prune;
 pub mod reader;
 pub mod retention;
 pub mod scratch;
 pub mod swap;
+pub mod verify;
 pub mod writer;

@@ -1,10 +1,14 @@
 //! What can be typed. Types only, no behaviour.
 
+mod snapshots;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::Color;
+
+pub use self::snapshots::{PinArgs, PruneArgs, SnapshotsArgs, VerifyArgs};
 
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
 #[derive(Debug, Parser)]
@@ -18,8 +22,8 @@ use crate::report::Color;
     after_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.",
     after_long_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.
 
-Exit codes: 0 well, 1 failed, 2 usage or configuration, 3 part of it failed, 5 refused to keep something safe,
-11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
+Exit codes: 0 well, 1 failed, 2 usage or configuration, 3 part of it failed, 4 a snapshot is damaged, 5 refused to
+keep something safe, 10 a destination is not there, 11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
 `exec` and `run` exit as the command does."
 )]
 pub struct Cli {
@@ -65,6 +69,16 @@ pub enum Command {
     Run(ExecArgs),
     /// Restart the containers of minions
     Restart(RestartArgs),
+    /// List snapshots: where they are, what they are worth
+    Snapshots(SnapshotsArgs),
+    /// Check that snapshots are what was stored
+    Verify(VerifyArgs),
+    /// Keep a snapshot, whatever `keep:` says
+    Pin(PinArgs),
+    /// Let `keep:` decide on a snapshot again
+    Unpin(PinArgs),
+    /// Delete the snapshots that no rule of `keep:` wants
+    Prune(PruneArgs),
     /// Print the Compose files that would run; secrets stay `${NAME}`
     Render(RenderArgs),
     /// Look into the catalogue

@@ -6,12 +6,17 @@ mod doctor;
 mod down;
 mod init;
 mod minion;
+mod pin;
 mod plan;
+mod prune;
 mod render;
+mod shelf;
 mod shell;
 mod signals;
+mod snapshots;
 mod status;
 mod up;
+mod verify;
 mod world;
 
 use std::path::PathBuf;
@@ -81,6 +86,11 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Exec(args) => containers::exec(&session, &args).await,
         Command::Run(args) => containers::one_off(&session, &args).await,
         Command::Restart(args) => containers::restart(&session, &args).await,
+        Command::Snapshots(args) => snapshots::run(&session, &args).await,
+        Command::Verify(args) => verify::run(&session, &args).await,
+        Command::Pin(args) => pin::run(&session, &args, true).await,
+        Command::Unpin(args) => pin::run(&session, &args, false).await,
+        Command::Prune(args) => prune::run(&session, &args).await,
         Command::Render(args) => render::run(&session, &args),
         Command::Minion(args) => minion::run(&session, &args),
         Command::Schema(args) => Ok(shell::schema(&session, &args)),
@@ -93,6 +103,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
 /// The exit code of an error: the one place that maps them.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::backup::catalog::ChoiceError;
     use crate::engine::EngineError;
     use crate::problem::Problems;
     use crate::project::ProjectError;
@@ -123,7 +134,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(AskError::Unanswered(_)) = error.downcast_ref::<AskError>() {
         return exit::INTERRUPTED;
     }
-    if error.is::<Problems>() || error.is::<world::UnknownMinion>() {
+    if error.is::<Problems>() || error.is::<world::UnknownMinion>() || error.is::<ChoiceError>() {
         return exit::USAGE;
     }
     if error.is::<crate::plan::reconcile::Refusals>() {
@@ -135,6 +146,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// What to type next after an error, where its own text does not say so.
 #[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
+    use crate::backup::catalog::ChoiceError;
     use crate::engine::EngineError;
     use crate::project::ProjectError;
     use crate::state::StateError;
@@ -151,4 +163,5 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
                 .downcast_ref::<ProjectError>()
                 .and_then(ProjectError::hint)
         })
+        .or_else(|| error.downcast_ref::<ChoiceError>().map(ChoiceError::hint))
 }

@@ -163,6 +163,9 @@ pub trait Engine: Send + Sync {
                 name: reference.to_owned(),
             })
     }
+    /// Digest (`sha256:…`) of the image that a registry has under this reference. Nothing is pulled;
+    /// the engine asks, and waits for as long as its own patience lasts: bound it.
+    async fn registry_digest(&self, image: &str) -> Result<String, EngineError>;
     /// Pulls an image and tells how it goes.
     async fn pull(&self, image: &str, events: &dyn Events) -> Result<(), EngineError>;
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use summoner::engine::Engine;
+use summoner::engine::fake::FakeEngine;
 use summoner::plan::{reconcile, removal};
 use summoner::project::observe;
 use world::BLOG;
@@ -259,6 +260,40 @@ async fn purge_deletes_the_data_of_its_minion_and_no_other() {
     assert!(!data.exists());
     assert!(stage.root().join("data/shop/db/ibdata1").exists());
     assert_eq!(stage.containers().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_stand_in_is_replaced_when_a_registry_answers_and_nobody_is_asked_without_one() {
+    let stage = Stage::new();
+    let wish = stage.blog();
+    stage
+        .fake
+        .image("ghost:5")
+        .label("io.summoner.stand-in", "true");
+    stage.up(&stage.fake, &wish).await;
+    let look = async |engine: &FakeEngine| {
+        let mut observed = stage.observe(engine, &wish).await;
+        observed.offered = observe::offered(engine, &wish, &observed).await;
+        observed
+    };
+    // No registry answers: nothing changes.
+    let observed = look(&stage.fake).await;
+    assert!(observed.offered.is_empty());
+    // `mysql:8` could be had too, and is no stand-in.
+    stage.fake.image("ghost:5").offered();
+    stage.fake.image("mysql:8").offered();
+    let observed = look(&stage.fake).await;
+    assert_eq!(observed.offered, BTreeSet::from(["ghost:5".to_owned()]));
+    let plan = reconcile::plan(&wish, &observed, None).unwrap();
+    let before = stage.fake.inspect("blog-example.org").await.unwrap();
+    let outcome = stage.carry_out(&stage.fake, &plan, &wish, observed).await;
+    assert_eq!(outcome.failures, []);
+    let after = stage.fake.inspect("blog-example.org").await.unwrap();
+    assert_ne!(before.image_id, after.image_id);
+    assert_eq!(stage.containers().await, blog_runs("ghost:5"));
+    let observed = look(&stage.fake).await;
+    assert!(observed.offered.is_empty());
+    assert!(reconcile::plan(&wish, &observed, None).unwrap().is_empty());
 }
 
 /// The name of a project is its domain where nobody gave it one. Two databases in one data folder

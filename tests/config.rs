@@ -31,7 +31,7 @@ fn told(text: &str) -> String {
 }
 
 #[test]
-fn the_founding_file_works_but_for_minions_that_are_not_there_yet() {
+fn the_founding_file_works() {
     let environment = load("founding.yml").unwrap();
     assert_eq!(environment.vsroot, Path::new("/home/ada/Summoner/data"));
     assert_eq!(
@@ -47,9 +47,23 @@ fn the_founding_file_works_but_for_minions_that_are_not_there_yet() {
         names,
         [
             ("ghost", "ghost.virtualdonkey.fr".to_owned()),
-            ("nextcloud", "nextcloud.virtualdonkey.fr".to_owned())
+            ("nextcloud", "nextcloud.virtualdonkey.fr".to_owned()),
+            ("wekan", "wekan.virtualdonkey.fr".to_owned())
         ]
     );
+    assert!(
+        environment.warnings.is_empty(),
+        "{:?}",
+        environment.warnings
+    );
+}
+
+#[test]
+fn a_minion_that_is_not_there_yet_is_a_warning_in_the_short_form() {
+    let environment =
+        parse("summoner:\n  domain: a.org\n  applications: ghost wekan nextcloud\n").unwrap();
+    let names: Vec<_> = environment.instances.iter().map(|i| &i.name).collect();
+    assert_eq!(names, ["ghost", "nextcloud"]);
     let warnings: Vec<_> = environment
         .warnings
         .iter()
@@ -58,7 +72,7 @@ fn the_founding_file_works_but_for_minions_that_are_not_there_yet() {
     assert_eq!(
         warnings,
         [
-            "tests/fixtures/config/founding.yml:5:39 summoner.applications: there is no minion `wekan` yet\n  \
+            "/srv/acme/config.yml:3:23 summoner.applications: there is no minion `wekan` yet\n  \
           hint: type `summoner minion list` to see what there is"
         ]
     );
@@ -277,7 +291,7 @@ fn data_of_two_kinds_never_share_a_folder() {
     assert!(!roots("./data", "./data/../.summoner/build"));
     assert_eq!(
         told("summoner: {domain: a.org, vsroot: .summoner/data, applications: ghost}"),
-        "/srv/acme/config.yml:1:34 summoner.vsroot: `.summoner` is summoner's own folder, where it removes what it does not need any more\n  \
+        "/srv/acme/config.yml:1:35 summoner.vsroot: `.summoner` is summoner's own folder, where it removes what it does not need any more\n  \
          hint: keep data beside it, such as in `./data`"
     );
 }

@@ -17,6 +17,7 @@ mod engine_failures_cases {
     pub mod ports;
     pub mod removal;
     pub mod secrets;
+    pub mod stand_ins;
     pub mod state;
     pub mod talk;
     pub mod updates;

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use registry_support::{LOGIN_BASE64, Registry, SIZE};
 use summoner::engine::docker::Docker;
@@ -90,6 +91,47 @@ async fn what_the_registry_says_is_told() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_registry_is_asked_without_a_pull() {
+    let registry = Registry::start();
+    let docker = Docker::connect().unwrap();
+    let reference = registry.reference("1");
+    let digest = docker.registry_digest(&reference).await.unwrap();
+    assert!(
+        digest.starts_with("sha256:") && digest.len() == 71,
+        "{digest}"
+    );
+    assert!(
+        docker.image(&reference).await.is_err(),
+        "nothing was pulled"
+    );
+    let begin = Instant::now();
+    for reference in [
+        registry.reference("2"),
+        "127.0.0.1:1/summoner-test/pulled:1".to_owned(),
+        "../containers/json?x=".to_owned(),
+    ] {
+        let error = docker.registry_digest(&reference).await.unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.starts_with("failed to ask a registry") || told.contains("no such image"),
+            "{told}"
+        );
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begin.elapsed()
+    );
+    let private = Registry::start_private();
+    assert!(
+        docker
+            .registry_digest(&private.reference("1"))
+            .await
+            .is_err()
+    );
 }
 
 /// The child of the next test, which needs other variables: pulls what it is told to.

@@ -173,6 +173,30 @@ fn a_stand_in_gives_way_to_the_real_image() {
 }
 
 #[test]
+fn a_stand_in_is_pulled_anew_when_a_registry_answers() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    for image in &mut observed.images {
+        image.labels.insert(labels::STAND_IN.into(), "true".into());
+    }
+    assert!(plan(&desired, &observed, None).unwrap().is_empty());
+    observed.offered.insert("ghost:5".into());
+    assert_eq!(
+        text(&desired, &observed),
+        "  + image/ghost:5  pull      a registry answers, a stand-in is here\n  \
+         ~ blog/app       recreate  the stand-in of ghost:5 gives way to the real image\n      \
+         data: kept; interruption: from the stop of the old one until the new one is healthy\n\
+         plan: 1 to add, 1 to change, 0 to remove\n"
+    );
+    // The first time, too.
+    observed.containers.clear();
+    let text = text(&desired, &observed);
+    assert!(text.contains("+ image/ghost:5  pull"), "{text}");
+    assert!(text.contains("create  ghost:5\n"), "{text}");
+    assert!(text.contains("create  mysql:8 (stand-in)\n"), "{text}");
+}
+
+#[test]
 fn an_image_that_is_gone_is_no_reason_to_touch_what_runs() {
     let desired = blog();
     let mut observed = applied(&desired);

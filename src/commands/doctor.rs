@@ -23,6 +23,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8> {
             let seen =
                 observe::engine_side(engine.as_ref(), &environment.project, &environment.root)
                     .await?;
+            findings.extend(preflight::stand_ins(&seen.containers));
             let installed = |name: &str| {
                 seen.containers.iter().any(|c| {
                     c.labels

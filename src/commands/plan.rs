@@ -21,8 +21,9 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8> {
 }
 
 async fn show(session: &Session, args: &PlanArgs) -> Result<u8> {
-    let world = world::look(session, world::open(session)?).await?;
+    let mut world = world::look(session, world::open(session)?).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
+    world::ask_registries(&mut world).await;
     let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
     if args.json {
         session.report.json(&plan.to_json())?;

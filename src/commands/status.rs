@@ -209,7 +209,7 @@ fn print(session: &Session, minions: &[MinionStatus]) {
         .collect();
     if !stand_ins.is_empty() {
         report.note(&format!(
-            "built from Debian packages, since no image registry answered: {}",
+                "built from Debian packages, since no image registry answered: {}; `summoner up` replaces them when one does",
             stand_ins.into_iter().collect::<Vec<_>>().join(", ")
         ));
     }

@@ -32,7 +32,7 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     } else {
         Some(project.lock("up")?)
     };
-    let world = world::look(session, project).await?;
+    let mut world = world::look(session, project).await?;
     let scope = world::scope(&world.project, None, &args.minions)?;
     if world.project.environment.backup.asked {
         report.warn(
@@ -42,6 +42,7 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     if let Some(code) = refuse(session, &world).await? {
         return Ok(code);
     }
+    world::ask_registries(&mut world).await;
     let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
     report.plan(&plan.to_text());
     let Some(lock) = lock else {

@@ -85,6 +85,12 @@ pub(super) async fn look(session: &Session, mut project: Project) -> Result<Worl
     })
 }
 
+/// Adds what registries have in place of stand-ins: for whoever makes a plan, since it may take seconds.
+pub(super) async fn ask_registries(world: &mut World) {
+    let (engine, desired) = (world.engine.as_ref(), &world.wanted.desired);
+    world.observed.offered = observe::offered(engine, desired, &world.observed).await;
+}
+
 /// Adds the proxy's generation and the certificates that are due.
 async fn proxy_side(observed: &mut Observed, routes: &mut Routes, project: &Project) -> Result<()> {
     if let Some((number, hash)) = Generations::new(project.paths.proxy()).current()? {

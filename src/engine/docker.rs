@@ -11,6 +11,7 @@ mod input;
 mod logs;
 mod observe;
 mod pull;
+mod registry;
 mod spec;
 mod stream;
 mod terminal;
@@ -446,6 +447,10 @@ impl Engine for Docker {
         self.call(&subject, call)
             .await
             .map(observe::inspected_image)
+    }
+
+    async fn registry_digest(&self, image: &str) -> Result<String, EngineError> {
+        self.ask_registry(image).await
     }
 
     async fn pull(&self, image: &str, events: &dyn Events) -> Result<(), EngineError> {

@@ -470,6 +470,10 @@ impl Engine for FakeEngine {
         self.read(|world| Ok(world.images()))
     }
 
+    async fn registry_digest(&self, image: &str) -> Result<String, EngineError> {
+        self.read(|world| world.registry_digest(image))
+    }
+
     async fn pull(&self, image: &str, events: &dyn Events) -> Result<(), EngineError> {
         self.change(|_| format!("pull {image}"), |world| world.pull(image))?;
         for done in [0, 1000] {

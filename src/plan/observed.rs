@@ -24,6 +24,8 @@ pub struct Observed {
     pub own_networks: BTreeSet<String>,
     /// Images that are there.
     pub images: Vec<Image>,
+    /// Stand-in images whose registry answered: the real one can be had there.
+    pub offered: BTreeSet<String>,
     /// Subnets the host already routes somewhere, CIDR.
     pub routes: Vec<String>,
     /// Data folders that exist, and whether they hold anything.
@@ -69,6 +71,13 @@ impl Observed {
     #[must_use]
     pub fn owns(&self, network: &Network) -> bool {
         self.own_networks.contains(&network.id)
+    }
+
+    /// Whether a reference has to be pulled: it is not there, or a stand-in is in its place that it can
+    /// be had instead of.
+    #[must_use]
+    pub fn lacks(&self, reference: &str) -> bool {
+        self.image(reference).is_none() || self.offered.contains(reference)
     }
 
     /// The image of a reference.

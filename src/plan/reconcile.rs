@@ -200,7 +200,11 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
 
     let mut builder = Builder::default();
     networks(desired, &groups, observed, &mut builder, &mut refusals);
-    for image in images.iter().filter(|i| observed.image(i).is_none()) {
+    for image in images.iter().filter(|i| observed.lacks(i)) {
+        let cause = match observed.image(image) {
+            Some(_) => "a registry answers, a stand-in is here",
+            None => "not there",
+        };
         builder.add(
             format!("pull:{image}"),
             operation(
@@ -209,7 +213,7 @@ pub fn plan(desired: &Desired, observed: &Observed, scope: Scope<'_>) -> Result<
                 Action::Pull {
                     image: image.clone(),
                 },
-                "not there",
+                cause,
             ),
             Vec::new(),
         );

@@ -284,17 +284,19 @@ fn mismatch(service: &Service, container: &Container, observed: &Observed) -> Op
             return Some(format!("{limit} limited by hand"));
         }
     }
-    match observed.image(&service.spec.image) {
+    let image = &service.spec.image;
+    let gives_way = || format!("the stand-in of {image} gives way to the real image");
+    if observed.offered.contains(image) {
+        return Some(gives_way());
+    }
+    match observed.image(image) {
         Some(image) if image.id != container.image_id => {
             let stand_in = observed
                 .images
                 .iter()
                 .any(|i| i.id == container.image_id && i.labels.contains_key(labels::STAND_IN));
             Some(if stand_in {
-                format!(
-                    "the stand-in of {} gives way to the real image",
-                    service.spec.image
-                )
+                gives_way()
             } else {
                 format!("another build of {} is there", service.spec.image)
             })
@@ -312,7 +314,9 @@ fn is_well(c: &Container) -> bool {
 fn creation(service: &Service, observed: &Observed) -> String {
     let image = &service.spec.image;
     match observed.image(image) {
-        Some(i) if i.labels.contains_key(labels::STAND_IN) => format!("{image} (stand-in)"),
+        Some(i) if i.labels.contains_key(labels::STAND_IN) && !observed.offered.contains(image) => {
+            format!("{image} (stand-in)")
+        }
         _ => image.clone(),
     }
 }

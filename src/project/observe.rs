@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::future::ready;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,6 +18,10 @@ use crate::state::{Paths, State};
 
 /// Containers inspected at the same time.
 const PARALLEL_LOOKS: usize = 8;
+
+/// How long a plan waits for registries, all of them together: one that is there answers in less than
+/// a second, and a machine without a way to any says so at once, or never.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reads the engine's side: containers of this project with all details, names of all others,
 /// networks, images.
@@ -74,6 +79,29 @@ pub async fn engine_side(
         images,
         ..Observed::default()
     })
+}
+
+/// The stand-in images among those that are wanted whose registry answers now, and has the real one.
+/// Where there are no stand-ins nobody is asked.
+pub async fn offered(
+    engine: &dyn Engine,
+    desired: &Desired,
+    observed: &Observed,
+) -> BTreeSet<String> {
+    let services = desired.groups.iter().flat_map(|g| g.services.values());
+    let stand_ins: BTreeSet<&String> = services
+        .map(|s| &s.spec.image)
+        .filter(|image| {
+            let there = observed.image(image);
+            there.is_some_and(|i| i.labels.contains_key(labels::STAND_IN))
+        })
+        .collect();
+    let asked = stand_ins.into_iter().map(|image| async move {
+        let answer = tokio::time::timeout(REGISTRY_PATIENCE, engine.registry_digest(image)).await;
+        matches!(answer, Ok(Ok(_))).then(|| image.clone())
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    answers.into_iter().flatten().collect()
 }
 
 /// Who owns a container or a network with these labels, when it is not us. The folder decides, not

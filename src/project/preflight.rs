@@ -1,12 +1,14 @@
 //! What must be right before anything is launched; `doctor` prints it, `up` refuses on errors.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::engine::{ContainerSummary, EngineInfo};
+use crate::engine::{Container, ContainerSummary, EngineInfo};
+use crate::plan::desired::labels;
 use crate::project::{Project, ports};
 use crate::state::secrets::Secrets;
 
@@ -274,6 +276,27 @@ pub fn host_memory() -> u64 {
             line.split_whitespace().nth(1)?.parse::<u64>().ok()
         })
         .map_or(u64::MAX, |kib| kib.saturating_mul(1024))
+}
+
+/// What runs from images that were built here because no registry answered.
+#[must_use]
+pub fn stand_ins(containers: &[Container]) -> Option<Finding> {
+    let images: BTreeSet<&str> = containers
+        .iter()
+        .filter(|c| c.labels.contains_key(labels::STAND_IN))
+        .map(|c| c.image.as_str())
+        .collect();
+    (!images.is_empty()).then(|| {
+        Finding::bad(
+            Level::Warning,
+            "images",
+            format!(
+                "built here from Debian packages, since no image registry answered: {}",
+                images.into_iter().collect::<Vec<_>>().join(", ")
+            ),
+            "`summoner up` replaces them when a registry answers",
+        )
+    })
 }
 
 /// Permissions of our own files.

@@ -76,3 +76,42 @@ fn nextcloud_and_ghost_come_up_with_their_stand_in_images() {
     project.up().says("nothing to do");
     secrets::appear_nowhere(&project, &[up.all(), seen], &["data/cloud/html/config"]);
 }
+
+#[test]
+fn wekan_and_mattermost_come_up_with_their_stand_in_images() {
+    let project = Project::new("minions:\n  boards: {use: wekan}\n  chat: {use: mattermost}");
+    let (up, seen) = secrets::up_watched(&project);
+    assert_eq!(project.containers().len(), 5, "{}", up.all());
+    assert_eq!(project.status("boards", "/sign-in"), "200");
+    assert_eq!(project.status("chat", "/api/v4/system/ping"), "200");
+    project.run(&["status"]).ok().says("wekan:v10.71");
+    project.up().says("nothing to do");
+    secrets::appear_nowhere(&project, &[up.all(), seen], &[]);
+}
+
+#[test]
+fn mongo_runs_as_far_as_its_stand_in_goes() {
+    let project = Project::new("minions:\n  docs: {use: mongo}");
+    let (up, seen) = secrets::up_watched(&project);
+    let ask = |script: &str| {
+        let login = "db.getSiblingDB('app').auth(process.env.APP_USER, process.env.APP_PASSWORD)";
+        let code = format!("{login}; {script}");
+        project.run(&[
+            "exec", "-T", "docs", "mongosh", "--quiet", "app", "--eval", &code,
+        ])
+    };
+    ask("db.things.insertOne({_id: 1, colour: 'red'})").ok();
+    // A user of one database, who may do nothing in another.
+    assert_ne!(ask("db.getSiblingDB('other').things.insertOne({})").code, 0);
+    let without = ["exec", "-T", "docs", "mongosh", "--quiet", "app", "--eval"];
+    let stranger = project.run(&[&without[..], &["db.things.findOne()"]].concat());
+    assert_ne!(stranger.code, 0, "{}", stranger.all());
+    project.up().says("nothing to do");
+    project.run(&["down", "docs", "--yes"]).ok();
+    project.up();
+    assert_eq!(
+        ask("db.things.findOne({_id: 1}).colour").ok().stdout,
+        "red\n"
+    );
+    secrets::appear_nowhere(&project, &[up.all(), seen], &[]);
+}

@@ -41,6 +41,8 @@ struct Shared {
 struct State {
     /// Nobody gets a layer.
     held: bool,
+    /// Nobody gets anything, as if there were no registry.
+    away: bool,
     /// First lines of all requests.
     requests: Vec<String>,
 }
@@ -56,10 +58,10 @@ impl Registry {
         Self::serve(true, |port| Image::new(vec![tar(port)], None))
     }
 
-    /// With a copy of an image that the engine has; its labels are these.
+    /// With a copy of an image that the engine has and a layer of its own; its labels are these.
     pub fn start_with(reference: &str, labels: &[(&str, &str)]) -> Self {
-        let image = Image::copy(reference, labels);
-        Self::serve(false, |_| image)
+        let parts = Parts::saved(reference);
+        Self::serve(false, |port| parts.with(labels, tar(port)))
     }
 
     fn serve(private: bool, image: impl FnOnce(u16) -> Image) -> Self {
@@ -100,6 +102,11 @@ impl Registry {
         self.shared.changed.notify_all();
     }
 
+    /// Hangs up on everybody, or answers again.
+    pub fn away(&self, away: bool) {
+        self.shared.state.lock().unwrap().away = away;
+    }
+
     /// First lines of all requests so far: `GET /v2/`.
     pub fn requests(&self) -> Vec<String> {
         self.shared.state.lock().unwrap().requests.clone()
@@ -109,24 +116,32 @@ impl Registry {
     pub fn wait_for_layer(&self) {
         let asked = |state: &mut State| {
             let layers = &self.shared.image.layers;
-            let of = |line: &String| layers.iter().any(|l| line.contains(&digest(l)));
+            let of = |line: &String| layers.iter().any(|(digest, _)| line.contains(digest));
             !state.requests.iter().any(of)
         };
         let state = self.shared.state.lock().unwrap();
         let wait = Duration::from_mins(1);
-        let (state, _) = self
+        let (state, waited) = self
             .shared
             .changed
             .wait_timeout_while(state, wait, asked)
             .unwrap();
-        assert!(!state.requests.is_empty(), "nobody has asked for an image");
+        let requests = &state.requests;
+        assert!(!waited.timed_out(), "nobody asks for a layer: {requests:?}");
     }
 }
 
+/// Contents with their digests: to hash megabytes at every request takes longer than anybody waits.
+type Blob = (String, Vec<u8>);
+
 struct Image {
-    layers: Vec<Vec<u8>>,
-    config: Vec<u8>,
-    manifest: Vec<u8>,
+    layers: Vec<Blob>,
+    config: Blob,
+    manifest: Blob,
+}
+
+fn blob(content: Vec<u8>) -> Blob {
+    (digest(&content), content)
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -138,40 +153,50 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 impl Image {
-    fn new(layers: Vec<Vec<u8>>, config: Option<Vec<u8>>) -> Self {
-        let config = config.unwrap_or_else(|| {
+    /// Without a configuration it is one that says nothing.
+    fn new(layers: Vec<Vec<u8>>, config: Option<serde_json::Value>) -> Self {
+        let layers: Vec<Blob> = layers.into_iter().map(blob).collect();
+        let machine = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let mut config = config.unwrap_or_else(|| {
             serde_json::json!({
-                "architecture": "amd64", "os": "linux",
+                "architecture": machine, "os": "linux",
                 "config": {"Labels": {"io.summoner.test": "pull"}},
-                "rootfs": {
-                    "type": "layers",
-                    "diff_ids": layers.iter().map(|l| digest(l)).collect::<Vec<_>>(),
-                },
             })
-            .to_string()
-            .into_bytes()
         });
+        let digests: Vec<&String> = layers.iter().map(|(digest, _)| digest).collect();
+        config["rootfs"] = serde_json::json!({"type": "layers", "diff_ids": digests});
+        let config = blob(config.to_string().into_bytes());
         let listed: Vec<_> = layers
             .iter()
-            .map(|l| serde_json::json!({"mediaType": LAYER, "size": l.len(), "digest": digest(l)}))
+            .map(|(digest, l)| serde_json::json!({"mediaType": LAYER, "size": l.len(), "digest": digest}))
             .collect();
         let manifest = serde_json::json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "size": config.len(), "digest": digest(&config)},
+            "config": {"mediaType": CONFIG, "size": config.1.len(), "digest": config.0},
             "layers": listed,
-        })
-        .to_string()
-        .into_bytes();
+        });
         Self {
             layers,
             config,
-            manifest,
+            manifest: blob(manifest.to_string().into_bytes()),
         }
     }
+}
 
-    /// `docker save` gives every part of an image; only its labels become others.
-    fn copy(reference: &str, labels: &[(&str, &str)]) -> Self {
+/// An image of the engine.
+struct Parts {
+    layers: Vec<Vec<u8>>,
+    config: serde_json::Value,
+}
+
+impl Parts {
+    /// `docker save` gives every part of an image.
+    fn saved(reference: &str) -> Self {
         let saved = Command::new("docker")
             .args(["save", reference])
             .output()
@@ -188,11 +213,16 @@ impl Image {
         let parts: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let file = |name: &serde_json::Value| files[name.as_str().unwrap()].clone();
         let layers = parts[0]["Layers"].as_array().unwrap();
-        let layers = layers.iter().map(file).collect();
-        let mut config: serde_json::Value =
-            serde_json::from_slice(&file(&parts[0]["Config"])).unwrap();
-        config["config"]["Labels"] = labels.iter().copied().collect::<serde_json::Value>();
-        Self::new(layers, Some(config.to_string().into_bytes()))
+        Self {
+            layers: layers.iter().map(file).collect(),
+            config: serde_json::from_slice(&file(&parts[0]["Config"])).unwrap(),
+        }
+    }
+
+    fn with(mut self, labels: &[(&str, &str)], layer: Vec<u8>) -> Image {
+        self.config["config"]["Labels"] = labels.iter().copied().collect();
+        self.layers.push(layer);
+        Image::new(self.layers, Some(self.config))
     }
 }
 
@@ -210,31 +240,37 @@ impl Shared {
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{method} {path}"));
+        let away = state.away;
         drop(state);
         self.changed.notify_all();
+        if away {
+            return;
+        }
         let known = head
             .iter()
             .any(|line| line.ends_with(&format!("Basic {LOGIN_BASE64}")));
         let image = &self.image;
-        let layer = image.layers.iter().find(|l| path.ends_with(&digest(l)));
-        let (status, kind, body): (&str, &str, &[u8]) = if self.private && !known {
-            ("401 Unauthorized", "application/json", b"{}")
+        let nothing = digest(b"");
+        let layer = image.layers.iter().find(|l| path.ends_with(&l.0));
+        let json = "application/json";
+        let bytes = "application/octet-stream";
+        let (status, kind, (digest, body)): (&str, &str, (&str, &[u8])) = if self.private && !known
+        {
+            ("401 Unauthorized", json, (&nothing, b"{}"))
         } else if path == "/v2/" {
-            ("200 OK", "application/json", b"{}")
-        } else if path.ends_with("/manifests/1") || path.ends_with(&digest(&image.manifest)) {
-            ("200 OK", MANIFEST, &image.manifest)
-        } else if path.ends_with(&digest(&image.config)) {
-            ("200 OK", "application/octet-stream", &image.config)
-        } else if let Some(layer) = layer {
+            ("200 OK", json, (&nothing, b"{}"))
+        } else if path.ends_with("/manifests/1") || path.ends_with(&image.manifest.0) {
+            ("200 OK", MANIFEST, (&image.manifest.0, &image.manifest.1))
+        } else if path.ends_with(&image.config.0) {
+            ("200 OK", bytes, (&image.config.0, &image.config.1))
+        } else if let Some((digest, layer)) = layer {
             let state = self.state.lock().unwrap();
             drop(self.changed.wait_while(state, |s| s.held).unwrap());
-            ("200 OK", "application/octet-stream", layer)
+            ("200 OK", bytes, (digest, layer))
         } else {
-            (
-                "404 Not Found",
-                "application/json",
-                br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
-            )
+            let unknown =
+                br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+            ("404 Not Found", json, (&nothing, unknown))
         };
         // Whoever hangs up has what he wanted.
         let _ = write!(
@@ -243,7 +279,7 @@ impl Shared {
              Docker-Distribution-Api-Version: registry/2.0\r\nWww-Authenticate: Basic realm=\"test\"\r\n\
              Docker-Content-Digest: {}\r\nConnection: close\r\n\r\n",
             body.len(),
-            digest(body),
+            digest,
         );
         if method == "GET" {
             // Slowly, so that there is progress to tell.

@@ -31,21 +31,7 @@ impl Docker {
             .from_image(&reference)
             .build();
         let credentials = self.registry_credentials(&reference).await;
-        // Bollard encodes the credentials in plain base64, the engine decodes the URL-safe kind
-        // and silently ignores what it cannot read.
-        let client = self.client.clone().with_request_modifier(|mut request| {
-            if let Some(value) = request.headers_mut().get_mut("x-registry-auth") {
-                let url_safe = value
-                    .to_str()
-                    .unwrap_or_default()
-                    .replace('+', "-")
-                    .replace('/', "_");
-                if let Ok(url_safe) = url_safe.parse() {
-                    *value = url_safe;
-                }
-            }
-            request
-        });
+        let client = self.url_safe_logins();
         let mut messages = client
             .create_image(Some(options), None, credentials)
             .boxed();
@@ -66,7 +52,25 @@ impl Docker {
         Ok(())
     }
 
-    async fn registry_credentials(
+    /// Bollard encodes the credentials in plain base64, the engine decodes the URL-safe kind
+    /// and silently ignores what it cannot read.
+    pub(super) fn url_safe_logins(&self) -> bollard::Docker {
+        self.client.clone().with_request_modifier(|mut request| {
+            if let Some(value) = request.headers_mut().get_mut("x-registry-auth") {
+                let url_safe = value
+                    .to_str()
+                    .unwrap_or_default()
+                    .replace('+', "-")
+                    .replace('/', "_");
+                if let Ok(url_safe) = url_safe.parse() {
+                    *value = url_safe;
+                }
+            }
+            request
+        })
+    }
+
+    pub(super) async fn registry_credentials(
         &self,
         reference: &str,
     ) -> Option<bollard::auth::DockerCredentials> {

@@ -15,6 +15,7 @@ impl World {
             .or_insert_with(|| StoredImage {
                 id,
                 here: true,
+                offered: false,
                 script: Script::default(),
             });
         image.here = true;
@@ -31,6 +32,23 @@ impl World {
     pub(super) fn move_to_registry(&mut self, reference: &str) {
         if let Some(image) = self.images.get_mut(&with_tag(reference)) {
             image.here = false;
+        }
+    }
+
+    pub(super) fn offer(&mut self, reference: &str) {
+        if let Some(image) = self.images.get_mut(&with_tag(reference)) {
+            image.offered = true;
+        }
+    }
+
+    /// What the registry has: what is only there, and what it offers beside the one that is here.
+    pub(super) fn registry_digest(&self, reference: &str) -> Result<String, EngineError> {
+        match self.images.get(&with_tag(reference)) {
+            Some(image) if image.offered || !image.here => Ok(image.id.clone()),
+            _ => Err(EngineError::Other {
+                action: format!("ask a registry for the image `{reference}`"),
+                reason: "no registry answers".to_owned(),
+            }),
         }
     }
 
@@ -67,9 +85,14 @@ impl World {
     }
 
     pub(super) fn pull(&mut self, reference: &str) -> Result<(), EngineError> {
+        let number = self.next();
         match self.images.get_mut(&with_tag(reference)) {
             Some(image) => {
                 image.here = true;
+                if std::mem::take(&mut image.offered) {
+                    image.id = format!("sha256:{number:064x}");
+                    image.script.labels.clear();
+                }
                 Ok(())
             }
             None => Err(EngineError::Pull {

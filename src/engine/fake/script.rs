@@ -73,6 +73,12 @@ impl<'a> ImageScript<'a> {
         self
     }
 
+    /// The registry answers, and has another one under this reference, without labels: a pull gets it.
+    pub fn offered(self) -> Self {
+        lock(&self.fake.world).offer(&self.reference);
+        self
+    }
+
     /// Its containers become healthy (as they do without a word).
     pub fn healthy(self) -> Self {
         self.change(|script| script.fate = Fate::Healthy)

@@ -48,6 +48,8 @@ pub(super) struct Stored {
 pub(super) struct StoredImage {
     pub(super) id: String,
     pub(super) here: bool,
+    /// The registry has another one, which is no stand-in, under the same reference.
+    pub(super) offered: bool,
     pub(super) script: Script,
 }
 
