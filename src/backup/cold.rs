@@ -1,0 +1,13 @@
+//! Cold backups: containers stopped, volumes saved, containers back, with the shortest outage.
+
+pub mod archive;
+pub mod content;
+pub mod guard;
+pub mod journal;
+mod node;
+pub mod revive;
+pub mod staging;
+pub mod tree;
+pub mod volume;
+
+pub use self::node::{Remarks, TreeError};
