@@ -21,7 +21,7 @@ const KEY: &str = "v1/shop/db/dump/x/db.dump";
 const PATIENCE: Patience = Patience {
     attempts: 4,
     pause: Duration::from_millis(2),
-    idle: Duration::from_millis(700),
+    idle: Duration::from_secs(4),
     connect: Duration::from_secs(2),
 };
 
@@ -246,7 +246,7 @@ async fn f15_a_lost_answer_is_neither_a_loss_nor_a_second_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f04_a_connection_that_breaks_while_we_send_loses_nothing() {
-    let Some(world) = World::s3s().await else {
+    let Some(world) = World::garage().await else {
         return;
     };
     let content = noise(PART + 300_000);
@@ -362,7 +362,7 @@ async fn f20_what_stalls_is_given_up_and_tried_again() {
     assert!(matches!(error, StorageError::Unreachable { .. }), "{error}");
     world.proxy.heal();
     assert!(world.is_clean().await);
-    assert!(begin.elapsed() < Duration::from_mins(1), "it hung");
+    assert!(begin.elapsed() < Duration::from_mins(5), "it hung");
 }
 
 #[tokio::test(flavor = "multi_thread")]
