@@ -11,6 +11,7 @@ use crate::cli::DownArgs;
 use crate::clock::SystemClock;
 use crate::commands::{Session, exit, signals, up, world};
 use crate::events::Events;
+use crate::minion::kept;
 use crate::plan::desired::{PROXY, labels};
 use crate::plan::removal;
 use crate::project::Project;
@@ -72,6 +73,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         report.note("nothing was done");
         return Ok(exit::OK);
     }
+    let changed = plan.operations.iter().map(|o| o.minion.as_str());
+    let purged = purge.iter().map(String::as_str);
+    let _minions = world::lock_minions(&world.project.paths, changed.chain(purged), "down")?;
     let world::World {
         mut project,
         engine,
@@ -127,6 +131,7 @@ fn forget(session: &Session, project: &mut Project, purged: &BTreeSet<String>) -
             ));
         }
         project.secrets.book.remove(minion);
+        kept::forget(&project.paths.minion(minion))?;
     }
     if !purged.is_empty() {
         project.state.save(&project.paths)?;

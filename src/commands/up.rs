@@ -14,15 +14,15 @@ use crate::clock::SystemClock;
 use crate::commands::signals;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Container, Engine, Health, RunState};
+use crate::engine::{Container, Engine, Health, Image, RunState};
 use crate::events::Events;
 use crate::plan::desired::{Desired, PROXY, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::observe;
 use crate::project::preflight::{self, Finding, Level};
-use crate::state::State;
 use crate::state::lock::Lock;
+use crate::state::{PinnedImage, State};
 
 pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let report = &session.report;
@@ -32,8 +32,11 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     } else {
         Some(project.lock("up")?)
     };
+    let scope = world::scope(&project, None, &args.minions)?;
+    if args.upgrade {
+        project.upgrade(scope.as_ref());
+    }
     let mut world = world::look(session, project).await?;
-    let scope = world::scope(&world.project, None, &args.minions)?;
     if world.project.environment.backup.asked {
         report.warn(
             "nothing runs the schedules of `backup:` yet: `summoner dump` and `summoner backup` make snapshots when you, or cron, call them",
@@ -53,7 +56,10 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
         return Ok(exit::OK);
     }
     let wait = Duration::from_secs(args.wait_timeout);
-    carry_out(session, world, &plan, wait, lock, scope.as_ref()).await
+    let changed = plan.operations.iter().map(|o| o.minion.as_str());
+    let minions = world::lock_minions(&world.project.paths, changed, "up")?;
+    let locks = (lock, minions);
+    carry_out(session, world, &plan, wait, locks, scope.as_ref()).await
 }
 
 /// Says what stands in the way; the exit code when `up` must not go on.
@@ -101,14 +107,14 @@ fn with_hint(message: &str, hint: Option<&str>) -> String {
     )
 }
 
-/// Writes down what must not be lost, applies the plan, and tells how it went. The lock is held
+/// Writes down what must not be lost, applies the plan, and tells how it went. The locks are held
 /// to the end; without it nothing can be applied.
 async fn carry_out(
     session: &Session,
     world: World,
     plan: &Plan,
     wait: Duration,
-    lock: Lock,
+    locks: (Lock, Vec<Lock>),
     scope: Option<&BTreeSet<String>>,
 ) -> Result<u8> {
     let World {
@@ -129,6 +135,7 @@ async fn carry_out(
         versions.insert(name.clone(), remembered.version.clone());
         project.state.begin(&name, remembered);
     }
+    project.keep_templates(scope)?;
     project.state.save(&project.paths)?;
 
     let listening = signals::listen(&session.report);
@@ -146,15 +153,29 @@ async fn carry_out(
         cancelled: cancelled.clone(),
     };
     let desired = context.desired.clone();
+    let before: BTreeSet<String> = context
+        .observed
+        .containers
+        .iter()
+        .map(|c| c.id.clone())
+        .collect();
+    let seen = plan.is_empty().then(|| context.observed.images.clone());
     let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
     report.finish_progress();
 
-    remember(&mut project.state, versions, &outcome);
+    let images = match seen {
+        Some(images) => images,
+        // Not to know them is no failure: the next run notes them.
+        None => engine.images().await.unwrap_or_default(),
+    };
+    remember(&mut project.state, versions, &outcome, &desired, &images);
     // Told before anything else can go wrong.
     tell(session, &outcome);
+    give_up(&mut project.state, engine.as_ref(), &desired, &before).await;
+    project.keep_templates(scope)?;
     project.state.save(&project.paths)?;
-    drop(lock);
+    drop(locks);
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }
@@ -200,8 +221,14 @@ async fn carry_out(
 }
 
 /// Which data folders hold something now: from here on an empty one is no new one; and which
-/// versions run now.
-fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Outcome) {
+/// versions and images run now.
+fn remember(
+    state: &mut State,
+    versions: BTreeMap<String, String>,
+    outcome: &Outcome,
+    desired: &Desired,
+    images: &[Image],
+) {
     for remembered in state.minions.values_mut() {
         let filled: Vec<_> = remembered
             .folders
@@ -212,8 +239,47 @@ fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Out
         remembered.filled.extend(filled);
     }
     for (name, version) in versions {
-        if !outcome.failed(&name) {
-            state.installed(&name, version);
+        if outcome.failed(&name) {
+            continue;
+        }
+        state.installed(&name, version);
+        let services = desired.groups.iter().filter(|g| g.name == name);
+        let pinned = services.flat_map(|g| g.services.values()).filter_map(|s| {
+            let reference = s.spec.image.clone();
+            let image = images.iter().find(|i| i.tags.contains(&reference))?;
+            let digest = image.digest().to_owned();
+            Some((s.service.clone(), PinnedImage { reference, digest }))
+        });
+        let pinned: BTreeMap<String, PinnedImage> = pinned.collect();
+        if !pinned.is_empty() {
+            state.pin(&name, pinned);
+        }
+    }
+}
+
+/// Ends upgrades of which nothing runs: the old containers are back, and so is what they were made from.
+/// Where one of the new ones stays, the next run goes on: what it has changed must not be changed back.
+async fn give_up(
+    state: &mut State,
+    engine: &dyn Engine,
+    desired: &Desired,
+    before: &BTreeSet<String>,
+) {
+    if state.minions.values().all(|r| r.upgrade.is_none()) {
+        return;
+    }
+    // Whoever cannot look does not give up.
+    let Ok(containers) = engine.containers().await else {
+        return;
+    };
+    for group in &desired.groups {
+        let stays = group.services.values().any(|service| {
+            containers
+                .iter()
+                .any(|c| c.name == service.name && !before.contains(&c.id))
+        });
+        if !stays {
+            state.given_up(&group.name);
         }
     }
 }
