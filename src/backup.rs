@@ -21,6 +21,7 @@ pub mod reader;
 pub mod redact;
 pub mod retention;
 pub mod scratch;
+pub mod source;
 pub mod swap;
 pub mod verify;
 pub mod writer;
