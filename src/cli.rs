@@ -1,5 +1,6 @@
 //! What can be typed. Types only, no behaviour.
 
+pub mod dump;
 pub mod key;
 mod snapshots;
 
@@ -88,6 +89,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Check engine, ports, memory, disk, kernel settings and our own files
     Doctor(DoctorArgs),
+    /// Dump databases while everything goes on
+    Dump(dump::DumpArgs),
     /// Make keys of encrypted snapshots
     Key(key::KeyArgs),
     /// Print completions for a shell

@@ -4,6 +4,7 @@ mod check;
 mod containers;
 mod doctor;
 mod down;
+mod dump;
 mod init;
 mod key;
 mod minion;
@@ -96,6 +97,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Minion(args) => minion::run(&session, &args),
         Command::Schema(args) => Ok(shell::schema(&session, &args)),
         Command::Doctor(args) => doctor::run(&session, &args).await,
+        Command::Dump(args) => dump::run(&session, &args).await,
         Command::Key(args) => key::run(&session, cli.directory.as_deref(), &args),
         Command::Completions(args) => Ok(shell::completions(&session, &args)),
         Command::Man(args) => shell::man(&args),
