@@ -119,7 +119,7 @@ impl Database for Postgres {
         let format: &[&str] = if custom {
             &["pg_dump", "--format=custom", "--compress=zstd:3"]
         } else {
-            &["pg_dump", "--format=plain"]
+            &["pg_dump", "--format=plain", "--create"]
         };
         let mut invocation = client(access, format);
         if let Some(path) = to {
@@ -155,22 +155,15 @@ impl Database for Postgres {
     }
 
     fn clear(&self, access: &Access, format: Format, database: &str) -> Option<Invocation> {
-        // `pg_restore --clean --create` does that itself.
-        let name = identifier(database);
-        (format == Format::Sql).then(|| {
-            self.run(
-                access,
-                "template1",
-                &format!(
-                    "DROP DATABASE IF EXISTS {name};\nCREATE DATABASE {name} TEMPLATE template0;\n"
-                ),
-            )
-        })
+        // Either way the dump makes it, with its locale, owner and rights; `pg_restore --clean`
+        // drops it too.
+        let drop = format!("DROP DATABASE IF EXISTS {};\n", identifier(database));
+        (format == Format::Sql).then(|| self.run(access, "template1", &drop))
     }
 
-    fn restore(&self, access: &Access, format: Format, what: What<'_>) -> Invocation {
-        match (format, what) {
-            (Format::CustomPg, _) => {
+    fn restore(&self, access: &Access, format: Format, _: What<'_>) -> Invocation {
+        match format {
+            Format::CustomPg => {
                 let mut restore = client(
                     access,
                     &[
@@ -184,7 +177,7 @@ impl Database for Postgres {
                 restore.command.push(dbname("template1"));
                 restore
             }
-            (_, What::Database(database)) => psql(access, database),
+            // Not `postgres`: that one may be restored too.
             _ => psql(access, "template1"),
         }
     }

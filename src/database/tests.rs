@@ -54,7 +54,7 @@ fn dumps_are_these_commands() {
             app,
             Some("/run/summoner/x")
         ),
-        "pg_dump --format=plain --no-password --username=root --file=/run/summoner/x --no-sync --dbname=dbname='app'"
+        "pg_dump --format=plain --create --no-password --username=root --file=/run/summoner/x --no-sync --dbname=dbname='app'"
     );
     assert_eq!(
         line(Postgres, "pg_dump (PostgreSQL) 17.12", What::Globals, None),
