@@ -5,8 +5,8 @@
 //! **snapshot** in a **destination**. Its manifest is written last: without it the snapshot does
 //! not exist. A **drill** restores a snapshot into a throwaway container and checks it.
 
-pub mod cold;
 pub mod catalog;
+pub mod cold;
 pub mod definition;
 pub mod destination;
 pub mod encryption;
