@@ -103,6 +103,9 @@ pub struct PlanArgs {
     /// One JSON document on standard output
     #[arg(long)]
     pub json: bool,
+    /// As `up --upgrade` would do
+    #[arg(long)]
+    pub upgrade: bool,
     /// Exit with 0 when there is nothing to do, 2 when there are changes, 1 on any error
     #[arg(long)]
     pub detailed_exitcode: bool,
@@ -120,6 +123,9 @@ pub struct UpArgs {
     /// Only show the plan
     #[arg(long)]
     pub dry_run: bool,
+    /// Take the newest template and default version that this binary has, for the named minions or all
+    #[arg(long)]
+    pub upgrade: bool,
     /// Seconds a container may take until it is healthy
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub wait_timeout: u64,

@@ -1,12 +1,14 @@
 //! Minions: `minions/<name>/minion.yml` and its template become a [`Minion`].
 
 pub mod catalog;
+pub mod kept;
 pub mod manifest;
 pub mod parameters;
 mod reading;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use catalog::Catalog;
 pub use manifest::Manifest;
@@ -25,6 +27,8 @@ pub struct Minion {
     pub origin: Origin,
     /// SHA-256 in hex over names and contents of the whole folder.
     pub hash: String,
+    /// Contents of the whole folder by path, `/` between.
+    pub contents: Arc<BTreeMap<String, Vec<u8>>>,
 }
 
 /// Where a minion came from.
@@ -32,6 +36,8 @@ pub struct Minion {
 pub enum Origin {
     /// Embedded in the binary.
     Catalog,
+    /// The copy of what was embedded in the binary that installed the instance.
+    Kept(PathBuf),
     /// The user's own folder.
     Folder(PathBuf),
 }
@@ -42,7 +48,9 @@ impl Minion {
     pub fn file(&self, name: &str) -> String {
         match &self.origin {
             Origin::Catalog => format!("minions/{}/{name}", self.manifest.name),
-            Origin::Folder(folder) => folder.join(name).display().to_string(),
+            Origin::Kept(folder) | Origin::Folder(folder) => {
+                folder.join(name).display().to_string()
+            }
         }
     }
 }

@@ -4,9 +4,10 @@ pub mod dotenv;
 pub mod observe;
 pub mod ports;
 pub mod preflight;
+mod versions;
 mod wish;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::clock::{Clock as _, SystemClock};
@@ -32,8 +33,12 @@ use crate::state::{Paths, Remembered, State, StateError};
 pub struct Project {
     /// What config.yml means.
     pub environment: Environment,
-    /// The minion of each instance, by instance name.
+    /// The minion of each instance, by instance name: what it was installed from, or the newest.
     pub minions: BTreeMap<String, Minion>,
+    /// What the catalogue has for each instance, or the user's own folder.
+    pub newest: BTreeMap<String, Minion>,
+    /// Instances that take the newest template and its default version.
+    upgrading: BTreeSet<String>,
     /// The catalogue.
     pub catalog: Catalog,
     /// Places of the state.
@@ -117,7 +122,7 @@ impl Project {
         let root = file.parent().unwrap_or(Path::new("")).to_owned();
         let root = std::path::absolute(&root).unwrap_or(root);
         let catalog = Catalog::open(Some(&root));
-        let mut environment = config::load(file, &catalog.names())?;
+        let environment = config::load(file, &catalog.names())?;
         let mut problems = Problems::default();
         let mut minions = BTreeMap::new();
         for instance in &environment.instances {
@@ -125,28 +130,32 @@ impl Project {
                 minions.insert(instance.name.clone(), minion);
             }
         }
+        // Whether it is exposed is the only thing asked of a minion here.
         problems.0.extend(own_certificate(&environment, &minions));
         problems.into_result(())?;
-        let name = environment.file.display().to_string();
-        for instance in &environment.instances {
-            let plain = parameters::warnings(&minions[&instance.name], instance, &name);
-            environment.warnings.extend(plain);
-        }
-        environment
-            .warnings
-            .extend(untrusted(&environment, &minions));
         let paths = Paths::new(&environment.root);
         let state = State::load(&paths)?;
         let secrets = Secrets::load(&paths)?;
-        Ok(Self {
+        let mut project = Self {
             environment,
+            newest: minions.clone(),
             minions,
+            upgrading: BTreeSet::new(),
             catalog,
             paths,
             state,
             secrets,
             forgiving: false,
-        })
+        };
+        project.choose_templates();
+        let (environment, minions) = (&mut project.environment, &project.minions);
+        let name = environment.file.display().to_string();
+        for instance in &environment.instances {
+            let plain = parameters::warnings(&minions[&instance.name], instance, &name);
+            environment.warnings.extend(plain);
+        }
+        environment.warnings.extend(untrusted(environment, minions));
+        Ok(project)
     }
 
     /// Takes the lock, and reads again what another run may have written until it gave the lock away:
@@ -155,6 +164,7 @@ impl Project {
         let lock = Lock::take(&self.paths, command)?;
         self.state = State::load(&self.paths)?;
         self.secrets = Secrets::load(&self.paths)?;
+        self.choose_templates();
         Ok(lock)
     }
 
@@ -184,20 +194,6 @@ impl Project {
     #[must_use]
     pub fn edge(&self) -> String {
         format!("summoner-{}-edge", self.environment.project)
-    }
-
-    /// Image tag of an instance: what config.yml says, else what it was installed with, else the
-    /// minion's default.
-    #[must_use]
-    pub fn version<'a>(&'a self, instance: &'a Instance) -> &'a str {
-        let minion = &self.minions[&instance.name].manifest;
-        instance.version.as_deref().unwrap_or_else(|| {
-            self.state
-                .minions
-                .get(&instance.name)
-                .filter(|r| r.minion == minion.name)
-                .map_or(&minion.version, |r| &r.version)
-        })
     }
 
     /// Renders everything. Passwords that were not made yet are made, in memory; `containers` and
@@ -236,10 +232,12 @@ impl Project {
                     Err(error) => return Err(error),
                 };
             let version = self.version(instance).to_owned();
+            problems.0.extend(self.skipped_stop(instance, &version));
             state.minions.insert(
                 instance.name.clone(),
                 Remembered {
                     minion: minion.manifest.name.clone(),
+                    upgrade: self.upgrade_to(instance),
                     version,
                     template_hash: minion.hash.clone(),
                     protect: instance.protect,

@@ -84,6 +84,12 @@ impl Paths {
         self.dir.join("build").join(instance)
     }
 
+    /// Copy of the minion that an instance was installed from.
+    #[must_use]
+    pub fn minion(&self, instance: &str) -> PathBuf {
+        self.dir.join("minions").join(instance)
+    }
+
     /// Extra files of an instance, mounted into its containers.
     #[must_use]
     pub fn build_files(&self, instance: &str) -> PathBuf {
@@ -172,6 +178,10 @@ pub struct Remembered {
     pub version: String,
     /// Hash of the minion's folder at that time.
     pub template_hash: String,
+    /// `up --upgrade` is on its way to this: whoever comes after a run that was cut off goes on, since
+    /// what has changed already must not be changed back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// `protect:` as last applied, for the day its block is gone.
     #[serde(default)]
     pub protect: bool,
@@ -181,6 +191,15 @@ pub struct Remembered {
     /// All its data folders.
     #[serde(default)]
     pub folders: BTreeSet<PathBuf>,
+}
+
+/// What an upgrade leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// Image tag.
+    pub version: String,
+    /// Hash of the minion's folder.
+    pub template_hash: String,
 }
 
 impl State {
@@ -205,13 +224,17 @@ impl State {
     }
 
     /// Notes an instance before anything is made of it. The version stays what it was until
-    /// [`Self::installed`]: after an update that failed, the old one runs.
+    /// [`Self::installed`]: after an update that failed, the old one runs. So does the template in an
+    /// upgrade.
     pub fn begin(&mut self, name: &str, mut wanted: Remembered) {
         if let Some(before) = self.minions.get(name) {
             wanted.filled.extend(before.filled.iter().cloned());
             wanted.folders.extend(before.folders.iter().cloned());
             if before.minion == wanted.minion && !before.version.is_empty() {
                 wanted.version.clone_from(&before.version);
+                if wanted.upgrade.is_some() {
+                    wanted.template_hash.clone_from(&before.template_hash);
+                }
             }
         }
         self.minions.insert(name.to_owned(), wanted);
@@ -221,6 +244,16 @@ impl State {
     pub fn installed(&mut self, name: &str, version: String) {
         if let Some(remembered) = self.minions.get_mut(name) {
             remembered.version = version;
+            if let Some(upgrade) = remembered.upgrade.take() {
+                remembered.template_hash = upgrade.template_hash;
+            }
+        }
+    }
+
+    /// Notes that an upgrade failed and that nothing of it runs.
+    pub fn given_up(&mut self, name: &str) {
+        if let Some(remembered) = self.minions.get_mut(name) {
+            remembered.upgrade = None;
         }
     }
 

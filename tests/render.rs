@@ -186,5 +186,6 @@ fn minion(manifest: &str, template: &str) -> Minion {
         ),
         origin: Origin::Catalog,
         hash: String::new(),
+        contents: std::sync::Arc::default(),
     }
 }

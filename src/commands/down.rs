@@ -11,6 +11,7 @@ use crate::cli::DownArgs;
 use crate::clock::SystemClock;
 use crate::commands::{Session, exit, signals, up, world};
 use crate::events::Events;
+use crate::minion::kept;
 use crate::plan::desired::{PROXY, labels};
 use crate::plan::removal;
 use crate::project::Project;
@@ -127,6 +128,7 @@ fn forget(session: &Session, project: &mut Project, purged: &BTreeSet<String>) -
             ));
         }
         project.secrets.book.remove(minion);
+        kept::forget(&project.paths.minion(minion))?;
     }
     if !purged.is_empty() {
         project.state.save(&project.paths)?;

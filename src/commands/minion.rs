@@ -94,7 +94,7 @@ fn summary(minion: &Minion) -> serde_json::Value {
         "website": m.website, "version": m.version,
         "origin": match &minion.origin {
             Origin::Catalog => "catalog".to_owned(),
-            Origin::Folder(folder) => folder.display().to_string(),
+            Origin::Kept(folder) | Origin::Folder(folder) => folder.display().to_string(),
         },
         "requires": {"memory": m.requires.memory, "disk": m.requires.disk, "sysctl": m.requires.sysctl},
         "parameters": parameters,

@@ -21,8 +21,12 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8> {
 }
 
 async fn show(session: &Session, args: &PlanArgs) -> Result<u8> {
-    let mut world = world::look(session, world::open(session)?).await?;
-    let scope = world::scope(&world.project, None, &args.minions)?;
+    let mut project = world::open(session)?;
+    let scope = world::scope(&project, None, &args.minions)?;
+    if args.upgrade {
+        project.upgrade(scope.as_ref());
+    }
+    let mut world = world::look(session, project).await?;
     world::ask_registries(&mut world).await;
     let plan = reconcile::plan(&world.wanted.desired, &world.observed, scope.as_ref())?;
     if args.json {

@@ -21,6 +21,7 @@ struct MinionStatus {
     url: Option<String>,
     version: Option<String>,
     available: Option<String>,
+    newer_template: bool,
     in_config: bool,
     protected: bool,
     expected: usize,
@@ -126,7 +127,7 @@ fn status(world: &World, name: &str) -> MinionStatus {
     let version = instance.map(|i| world.project.version(i).to_owned());
     let available = instance
         .filter(|i| i.version.is_none())
-        .map(|i| world.project.minions[&i.name].manifest.version.clone())
+        .map(|i| world.project.newest[&i.name].manifest.version.clone())
         .filter(|newest| Some(newest) != version.as_ref());
     MinionStatus {
         name: name.to_owned(),
@@ -140,6 +141,9 @@ fn status(world: &World, name: &str) -> MinionStatus {
             .and_then(|r| r.url.clone()),
         version,
         available,
+        newer_template: instance.is_some_and(|i| {
+            world.project.newest[&i.name].hash != world.project.minions[&i.name].hash
+        }),
         in_config: group.is_some(),
         protected: world
             .project
@@ -214,11 +218,15 @@ fn print(session: &Session, minions: &[MinionStatus]) {
         ));
     }
     for m in minions {
-        if let (Some(available), Some(version)) = (&m.available, &m.version) {
-            report.note(&format!(
-                "`{0}` runs {version}; {available} is available: set `minions: {{{0}: {{version: \"{available}\"}}}}`",
-                m.name
-            ));
+        let name = &m.name;
+        match (&m.available, &m.version) {
+            (Some(available), Some(version)) => report.note(&format!(
+                "`{name}` runs {version}; {available} is available: `summoner up {name} --upgrade`"
+            )),
+            _ if m.newer_template => report.note(&format!(
+                "`{name}` runs as it was installed; a newer template is available: `summoner up {name} --upgrade`"
+            )),
+            _ => {}
         }
         if !m.in_config && m.protected {
             report.note(&format!(

@@ -32,8 +32,11 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     } else {
         Some(project.lock("up")?)
     };
+    let scope = world::scope(&project, None, &args.minions)?;
+    if args.upgrade {
+        project.upgrade(scope.as_ref());
+    }
     let mut world = world::look(session, project).await?;
-    let scope = world::scope(&world.project, None, &args.minions)?;
     if world.project.environment.backup.asked {
         report.warn(
             "nothing runs the schedules of `backup:` yet: `summoner dump` and `summoner backup` make snapshots when you, or cron, call them",
@@ -129,6 +132,7 @@ async fn carry_out(
         versions.insert(name.clone(), remembered.version.clone());
         project.state.begin(&name, remembered);
     }
+    project.keep_templates(scope)?;
     project.state.save(&project.paths)?;
 
     let listening = signals::listen(&session.report);
@@ -146,6 +150,12 @@ async fn carry_out(
         cancelled: cancelled.clone(),
     };
     let desired = context.desired.clone();
+    let before: BTreeSet<String> = context
+        .observed
+        .containers
+        .iter()
+        .map(|c| c.id.clone())
+        .collect();
     let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
     report.finish_progress();
@@ -153,6 +163,8 @@ async fn carry_out(
     remember(&mut project.state, versions, &outcome);
     // Told before anything else can go wrong.
     tell(session, &outcome);
+    give_up(&mut project.state, engine.as_ref(), &desired, &before).await;
+    project.keep_templates(scope)?;
     project.state.save(&project.paths)?;
     drop(lock);
     if outcome.interrupted {
@@ -214,6 +226,33 @@ fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Out
     for (name, version) in versions {
         if !outcome.failed(&name) {
             state.installed(&name, version);
+        }
+    }
+}
+
+/// Ends upgrades of which nothing runs: the old containers are back, and so is what they were made from.
+/// Where one of the new ones stays, the next run goes on: what it has changed must not be changed back.
+async fn give_up(
+    state: &mut State,
+    engine: &dyn Engine,
+    desired: &Desired,
+    before: &BTreeSet<String>,
+) {
+    if state.minions.values().all(|r| r.upgrade.is_none()) {
+        return;
+    }
+    // Whoever cannot look does not give up.
+    let Ok(containers) = engine.containers().await else {
+        return;
+    };
+    for group in &desired.groups {
+        let stays = group.services.values().any(|service| {
+            containers
+                .iter()
+                .any(|c| c.name == service.name && !before.contains(&c.id))
+        });
+        if !stays {
+            state.given_up(&group.name);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
 use sha2::{Digest as _, Sha256};
@@ -29,7 +30,7 @@ pub struct Catalog {
 }
 
 /// Contents of a minion's folder by path, `/` between.
-type Contents = BTreeMap<String, Vec<u8>>;
+pub(super) type Contents = BTreeMap<String, Vec<u8>>;
 
 impl Catalog {
     /// The embedded minions and, with `root` (the folder of `config.yml`), those in `root/minions/`.
@@ -122,7 +123,7 @@ fn embedded(dir: &Dir<'_>, name: &str, contents: &mut Contents) {
     }
 }
 
-fn read(folder: &Path) -> io::Result<Contents> {
+pub(super) fn read(folder: &Path) -> io::Result<Contents> {
     let mut contents = Contents::new();
     let mut left = LARGEST;
     let mut open = vec![(folder.to_owned(), String::new())];
@@ -161,10 +162,10 @@ fn is_noise(path: &str) -> bool {
     })
 }
 
-fn load(name: &str, origin: Origin, contents: Contents) -> Result<Minion, Problems> {
+pub(super) fn load(name: &str, origin: Origin, contents: Contents) -> Result<Minion, Problems> {
     let file = |inner: &str| match &origin {
         Origin::Catalog => format!("minions/{name}/{inner}"),
-        Origin::Folder(folder) => folder.join(inner).display().to_string(),
+        Origin::Kept(folder) | Origin::Folder(folder) => folder.join(inner).display().to_string(),
     };
     let mut problems = Problems::default();
     let text = |inner: &str| -> Result<String, Problems> {
@@ -187,10 +188,10 @@ fn load(name: &str, origin: Origin, contents: Contents) -> Result<Minion, Proble
         );
     }
     let hash = hash(&contents);
-    let extra = contents.into_iter();
-    let files =
-        extra.filter_map(|(path, bytes)| Some((path.strip_prefix(EXTRA)?.to_owned(), bytes)));
-    let files = files.collect();
+    let files = contents
+        .iter()
+        .filter_map(|(path, bytes)| Some((path.strip_prefix(EXTRA)?.to_owned(), bytes.clone())))
+        .collect();
     match (manifest, template) {
         (Some(manifest), Some(template)) => problems.into_result(Minion {
             manifest,
@@ -198,6 +199,7 @@ fn load(name: &str, origin: Origin, contents: Contents) -> Result<Minion, Proble
             files,
             origin,
             hash,
+            contents: Arc::new(contents),
         }),
         _ => Err(problems),
     }

@@ -67,7 +67,7 @@ fn a_stand_in_is_replaced_by_a_planned_change_when_a_registry_answers() {
         .says(&format!("image/{image}"))
         .says("a registry answers, a stand-in is here")
         .says(&cause);
-    // A pull that fails leaves the stand-ins at work.
+    // A pull that is cut off leaves the stand-ins at work.
     registry.hold();
     let run = project.spawn(&["up", "--yes"]);
     registry.wait_for_layer();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::engine_support::{Project, command, text};
+use summoner::minion::kept;
+
+use crate::engine_support::{Project, command, docker, text};
 
 /// What became of requests made one after the other.
 #[derive(Debug, Default)]
@@ -136,6 +138,55 @@ fn a_minion_of_the_project_takes_the_place_of_the_built_in_one() {
         .says("site/app");
     project.up();
     assert_eq!(project.get("site", "/"), "my other red\n");
+}
+
+/// The binary that installed it had an older template: as good as that is the copy that is kept of it.
+#[test]
+fn a_newer_template_is_offered_by_status_and_taken_by_an_upgrade() {
+    let project = Project::new("minions: {site: {use: static}}");
+    project.up();
+    let folder = project.path(".summoner/minions/site");
+    let hash = || kept::read("static", &folder).unwrap().hash;
+    let state = project.read(".summoner/state.json");
+    let before = hash();
+    assert!(state.contains(&before), "{state}");
+    let template = project.read(".summoner/minions/site/compose.yml.j2");
+    assert!(template.contains("mem_limit: 64m"));
+    project.write(
+        ".summoner/minions/site/compose.yml.j2",
+        &template.replace("mem_limit: 64m", "mem_limit: 48m"),
+    );
+    project.write(".summoner/state.json", &state.replace(&before, &hash()));
+    project.up();
+    let container = project.container("site");
+    let memory = || docker(&["inspect", "-f", "{{.HostConfig.Memory}}", &container]);
+    assert_eq!(memory().trim(), (48 << 20).to_string());
+
+    // Nothing is planned, `status` offers it.
+    project.run(&["plan", "--detailed-exitcode"]).ok();
+    project.up().says("nothing to do");
+    project
+        .run(&["status"])
+        .ok()
+        .says("a newer template is available: `summoner up site --upgrade`");
+    let status = project.run(&["status", "--json"]).ok().json();
+    assert_eq!(status["minions"][0]["newer_template"], true);
+    project
+        .run(&["plan", "--upgrade", "--detailed-exitcode"])
+        .code(2)
+        .says("~ site/web")
+        .says("memory");
+    project.run(&["up", "--upgrade", "--dry-run"]).ok();
+    assert_eq!(memory().trim(), (48 << 20).to_string());
+    project.run(&["up", "site", "--upgrade", "--yes"]).ok();
+    assert_eq!(memory().trim(), (64 << 20).to_string());
+    assert_eq!(hash(), before);
+    project.run(&["plan", "--detailed-exitcode"]).ok();
+    let status = project.run(&["status", "--json"]).ok().json();
+    assert_eq!(status["minions"][0]["newer_template"], false);
+    // A purge forgets the copy with all else.
+    project.run(&["down", "--yes-purge", "site"]).ok();
+    assert!(!folder.exists());
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn minion() -> Minion {
         files: BTreeMap::new(),
         origin: Origin::Catalog,
         hash: String::new(),
+        contents: std::sync::Arc::default(),
     }
 }
 

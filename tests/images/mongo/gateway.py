@@ -158,6 +158,18 @@ class Client(socketserver.BaseRequestHandler):
         self.engine.execute("INSERT INTO stand_in.users VALUES (%s, %s, %s)", (name, db, json.dumps(roles)))
         return {}
 
+    def update_user(self, command, db):
+        name = command["updateUser"]
+        if not self.row("SELECT 1 FROM stand_in.users WHERE name = %s AND db = %s", name, db):
+            raise Refused(11, "UserNotFound", f"User {name}@{db} not found")
+        if "pwd" in command:
+            role = sql.Identifier(self.role_name(db, name))
+            self.engine.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(command["pwd"])))
+        if "roles" in command:
+            roles = [{"role": r, "db": db} if isinstance(r, str) else dict(r) for r in command["roles"]]
+            self.engine.execute("UPDATE stand_in.users SET roles = %s WHERE name = %s AND db = %s", (json.dumps(roles), name, db))
+        return {}
+
     def drop_user(self, name, db):
         if not self.row("DELETE FROM stand_in.users WHERE name = %s AND db = %s RETURNING 1", name, db):
             raise Refused(11, "UserNotFound", f"User '{name}@{db}' not found")
@@ -329,6 +341,8 @@ class Client(socketserver.BaseRequestHandler):
             return self.sasl_continue(command)
         if small == "createuser":
             return self.create_user(command, db)
+        if small == "updateuser":
+            return self.update_user(command, db)
         if small == "dropuser":
             return self.drop_user(command[name], db)
         if small == "usersinfo":

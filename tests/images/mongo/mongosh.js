@@ -158,6 +158,8 @@ class Database {
     return call({ auth: [this.dbName, user, password] });
   }
   createUser(user) { const { user: name, ...rest } = user; return this.runCommand({ createUser: name, ...rest }); }
+  updateUser(name, change) { return this.runCommand({ updateUser: name, ...change }); }
+  changeUserPassword(name, pwd) { return this.updateUser(name, { pwd }); }
   dropUser(name) { return this.runCommand({ dropUser: name }).ok === 1; }
   getUser(name) { return this.runCommand({ usersInfo: name }).users[0] ?? null; }
   getUsers() { return { users: this.runCommand({ usersInfo: 1 }).users.filter((u) => u.db === this.dbName), ok: 1 }; }

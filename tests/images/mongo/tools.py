@@ -7,6 +7,7 @@ options that backups use. For small data: the checksums are computed in Python.
 import argparse
 import fnmatch
 import gzip
+import os
 import re
 import struct
 import sys
@@ -91,7 +92,11 @@ def password_of(given):
         return given.password
     if given.username:
         print("Enter password for mongo user:\n", file=sys.stderr)
-        return sys.stdin.readline().rstrip("\n")
+        # Byte by byte, as the real ones do: an archive may follow.
+        line = b""
+        while (byte := os.read(0, 1)) not in (b"", b"\n"):
+            line += byte
+        return line.decode()
     return None
 
 
