@@ -1,5 +1,6 @@
 //! What can be typed. Types only, no behaviour.
 
+mod backup;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::Color;
 
+pub use self::backup::{BackupArgs, GuardArgs, MethodArg};
 pub use self::snapshots::{PinArgs, PruneArgs, SnapshotsArgs, VerifyArgs};
 
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
@@ -69,6 +71,13 @@ pub enum Command {
     Run(ExecArgs),
     /// Restart the containers of minions
     Restart(RestartArgs),
+    /// Save whole minions: stop, copy, start, upload
+    Backup(BackupArgs),
+    /// Start what a backup that was cut off had stopped
+    Recover,
+    /// Watch over a backup (started by it)
+    #[command(hide = true)]
+    Guard(GuardArgs),
     /// List snapshots: where they are, what they are worth
     Snapshots(SnapshotsArgs),
     /// Check that snapshots are what was stored

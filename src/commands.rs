@@ -1,14 +1,17 @@
 //! One file a verb: it orchestrates, and decides nothing.
 
+mod backup;
 mod check;
 mod containers;
 mod doctor;
 mod down;
+mod guard;
 mod init;
 mod minion;
 mod pin;
 mod plan;
 mod prune;
+mod recover;
 mod render;
 mod shelf;
 mod shell;
@@ -86,6 +89,9 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Exec(args) => containers::exec(&session, &args).await,
         Command::Run(args) => containers::one_off(&session, &args).await,
         Command::Restart(args) => containers::restart(&session, &args).await,
+        Command::Backup(args) => backup::run(&session, &args).await,
+        Command::Recover => recover::run(&session).await,
+        Command::Guard(args) => guard::run(&args).await,
         Command::Snapshots(args) => snapshots::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,
         Command::Pin(args) => pin::run(&session, &args, true).await,
