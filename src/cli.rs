@@ -1,6 +1,7 @@
 //! What can be typed. Types only, no behaviour.
 
 mod backup;
+pub mod key;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -96,6 +97,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Check engine, ports, memory, disk, kernel settings and our own files
     Doctor(DoctorArgs),
+    /// Make keys of encrypted snapshots
+    Key(key::KeyArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Write man pages into a folder

@@ -7,6 +7,7 @@ mod doctor;
 mod down;
 mod guard;
 mod init;
+mod key;
 mod minion;
 mod pin;
 mod plan;
@@ -101,6 +102,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Minion(args) => minion::run(&session, &args),
         Command::Schema(args) => Ok(shell::schema(&session, &args)),
         Command::Doctor(args) => doctor::run(&session, &args).await,
+        Command::Key(args) => key::run(&session, cli.directory.as_deref(), &args),
         Command::Completions(args) => Ok(shell::completions(&session, &args)),
         Command::Man(args) => shell::man(&args),
     }
@@ -110,16 +112,20 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     use crate::backup::catalog::ChoiceError;
+    use crate::backup::error::BackupError;
+    use crate::backup::manifest::ManifestError;
     use crate::engine::EngineError;
     use crate::problem::Problems;
     use crate::project::ProjectError;
     use crate::state::StateError;
+    use crate::storage::StorageError;
+    let engine = |error: &EngineError| match error {
+        EngineError::Absent { .. } | EngineError::TooOld { .. } => exit::ENGINE,
+        EngineError::PortTaken { .. } => exit::PORT,
+        _ => exit::FAILED,
+    };
     if let Some(error) = error.downcast_ref::<EngineError>() {
-        return match error {
-            EngineError::Absent { .. } | EngineError::TooOld { .. } => exit::ENGINE,
-            EngineError::PortTaken { .. } => exit::PORT,
-            _ => exit::FAILED,
-        };
+        return engine(error);
     }
     let state = |error: &StateError| match error {
         StateError::Locked(_) => exit::LOCKED,
@@ -129,6 +135,23 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     };
     if let Some(error) = error.downcast_ref::<StateError>() {
         return state(error);
+    }
+    if let Some(error) = error.downcast_ref::<BackupError>() {
+        return match error {
+            BackupError::Storage(StorageError::NoDestination { .. })
+            | BackupError::NoDestination(_) => exit::NO_DESTINATION,
+            BackupError::Engine(error) => engine(error),
+            BackupError::State(error) => state(error),
+            BackupError::WrongKey(_) => exit::WRONG_KEY,
+            BackupError::BadKey(_) | BackupError::Usage(_) => exit::USAGE,
+            BackupError::Refused(_) | BackupError::Manifest(ManifestError::Newer(_)) => {
+                exit::REFUSED
+            }
+            BackupError::Damaged(_) | BackupError::Manifest(ManifestError::Damaged(_)) => {
+                exit::VERIFY
+            }
+            BackupError::Storage(_) | BackupError::File(_) | BackupError::Other(_) => exit::FAILED,
+        };
     }
     if let Some(error) = error.downcast_ref::<ProjectError>() {
         return match error {
@@ -153,6 +176,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 #[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     use crate::backup::catalog::ChoiceError;
+    use crate::backup::error::BackupError;
     use crate::engine::EngineError;
     use crate::project::ProjectError;
     use crate::state::StateError;
@@ -168,6 +192,11 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             error
                 .downcast_ref::<ProjectError>()
                 .and_then(ProjectError::hint)
+        })
+        .or_else(|| {
+            error
+                .downcast_ref::<BackupError>()
+                .and_then(BackupError::hint)
         })
         .or_else(|| error.downcast_ref::<ChoiceError>().map(ChoiceError::hint))
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! definition.json           template, and whether it was the project's own
-//! config.yml                as it was
+//! config.yml                as it was; where the copy is not encrypted, without values of secrets
 //! compose.yml               as rendered; secrets stay `${NAME}`
 //! minions/<template>/…      the minion's folder
 //! secrets.json              what was generated for this minion, only where the copy is encrypted
@@ -21,6 +21,7 @@ use crate::backup::encryption::Key;
 use crate::backup::error::BackupError;
 use crate::backup::manifest::{Manifest, Role};
 use crate::backup::reader;
+use crate::backup::redact;
 use crate::minion::Origin;
 use crate::project::Project;
 use crate::secret::Secret;
@@ -48,6 +49,13 @@ struct Note {
     own: bool,
 }
 
+/// config.yml without the values of secrets; nothing of it where that cannot be done for sure.
+fn open_config(project: &Project, config: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(config).ok()?;
+    let known = project.secrets.book.values().flat_map(BTreeMap::values);
+    redact::config(text, known.map(Secret::expose)).map(String::into_bytes)
+}
+
 impl Definition {
     /// The definition of an instance as it is now; `compose` is its rendered Compose file. What was
     /// generated for it only where `with_secrets`: never for a copy that is not encrypted.
@@ -60,7 +68,12 @@ impl Definition {
         let mut files = BTreeMap::new();
         let file = &project.environment.file;
         let config = std::fs::read(file).map_err(crate::files::FileError::of("read", file))?;
-        files.insert("config.yml".to_owned(), config);
+        let config = if with_secrets {
+            Some(config)
+        } else {
+            open_config(project, &config)
+        };
+        files.extend(config.map(|text| ("config.yml".to_owned(), text)));
         files.insert("compose.yml".to_owned(), compose.as_bytes().to_vec());
         if let Some(minion) = project.minions.get(instance) {
             let template = minion.manifest.name.clone();

@@ -247,6 +247,8 @@ pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8>
     let _lock = Lock::take(&project.paths, "restart")?;
     let world = world::look(session, project).await?;
     let containers = chosen(&world, &args.minions)?;
+    let minions = containers.iter().map(|c| label(c, labels::MINION));
+    let _minions = world::lock_minions(&world.project.paths, minions, "restart")?;
     let report = &session.report;
     if containers.is_empty() {
         report.note("nothing runs yet; `summoner up` makes it run");

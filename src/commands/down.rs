@@ -73,6 +73,9 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
         report.note("nothing was done");
         return Ok(exit::OK);
     }
+    let changed = plan.operations.iter().map(|o| o.minion.as_str());
+    let purged = purge.iter().map(String::as_str);
+    let _minions = world::lock_minions(&world.project.paths, changed.chain(purged), "down")?;
     let world::World {
         mut project,
         engine,

@@ -56,7 +56,10 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
         return Ok(exit::OK);
     }
     let wait = Duration::from_secs(args.wait_timeout);
-    carry_out(session, world, &plan, wait, lock, scope.as_ref()).await
+    let changed = plan.operations.iter().map(|o| o.minion.as_str());
+    let minions = world::lock_minions(&world.project.paths, changed, "up")?;
+    let locks = (lock, minions);
+    carry_out(session, world, &plan, wait, locks, scope.as_ref()).await
 }
 
 /// Says what stands in the way; the exit code when `up` must not go on.
@@ -104,14 +107,14 @@ fn with_hint(message: &str, hint: Option<&str>) -> String {
     )
 }
 
-/// Writes down what must not be lost, applies the plan, and tells how it went. The lock is held
+/// Writes down what must not be lost, applies the plan, and tells how it went. The locks are held
 /// to the end; without it nothing can be applied.
 async fn carry_out(
     session: &Session,
     world: World,
     plan: &Plan,
     wait: Duration,
-    lock: Lock,
+    locks: (Lock, Vec<Lock>),
     scope: Option<&BTreeSet<String>>,
 ) -> Result<u8> {
     let World {
@@ -166,7 +169,7 @@ async fn carry_out(
     give_up(&mut project.state, engine.as_ref(), &desired, &before).await;
     project.keep_templates(scope)?;
     project.state.save(&project.paths)?;
-    drop(lock);
+    drop(locks);
     if outcome.interrupted {
         return Ok(exit::INTERRUPTED);
     }

@@ -11,12 +11,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::commands::{Session, recover};
 use crate::engine::docker::Docker;
 use crate::engine::{Engine, EngineInfo};
-use crate::plan::desired::Routes;
+use crate::plan::desired::{PROXY, Routes};
 use crate::plan::observed::{FolderState, Generation, Observed};
 use crate::project::{Project, Wanted, observe};
 use crate::proxy::generation::Generations;
 use crate::proxy::internal_ca::CertStore;
 use crate::proxy::{control, nginx};
+use crate::state::lock::Lock;
+use crate::state::{Paths, StateError};
 
 /// A project, its engine, and both sides of a plan.
 pub(super) struct World {
@@ -164,6 +166,21 @@ pub(super) fn scope(
         }
     }
     Ok(Some(names.iter().cloned().collect()))
+}
+
+/// Takes the locks of all minions that will be changed, or says who works on one of them: a database
+/// must not be replaced in the middle of its dump.
+pub(super) fn lock_minions<'a>(
+    paths: &Paths,
+    minions: impl Iterator<Item = &'a str>,
+    command: &str,
+) -> Result<Vec<Lock>, StateError> {
+    // Always in the same order.
+    let minions: BTreeSet<&str> = minions.filter(|m| !m.is_empty() && *m != PROXY).collect();
+    minions
+        .into_iter()
+        .map(|minion| Lock::take_minion(paths, minion, command))
+        .collect()
 }
 
 /// A name on the command line that means nothing.

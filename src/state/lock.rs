@@ -30,7 +30,11 @@ impl Lock {
         files::create_folder(&paths.dir, 0o700)?;
         files::create_folder(&paths.locks(), 0o700)?;
         // Names of minions and containers hold no slash.
-        Self::of(&paths.locks().join(minion.replace('/', "_")), command)
+        let path = paths.locks().join(minion.replace('/', "_"));
+        Self::of(&path, command).map_err(|error| match error {
+            StateError::Locked(holder) => StateError::Locked(format!("{holder}, on `{minion}`")),
+            other => other,
+        })
     }
 
     fn of(path: &Path, command: &str) -> Result<Self, StateError> {

@@ -10,7 +10,7 @@ use summoner::backup::destination::Target;
 use summoner::backup::encryption;
 use summoner::backup::error::BackupError;
 use summoner::backup::manifest::{
-    Definition, Kind, Manifest, Role, SCHEMA_VERSION, SnapshotId, Status,
+    Definition, Kind, Manifest, ObjectRecord, Role, SCHEMA_VERSION, SnapshotId, Status,
 };
 use summoner::backup::reader;
 use summoner::backup::writer::{Compression, DestinationOutcome, SnapshotWriter};
@@ -159,8 +159,17 @@ pub fn committed<'a>(outcomes: &'a [DestinationOutcome], name: &str) -> &'a Mani
 
 /// The plain bytes of the first object.
 pub async fn read_all(target: &Target, manifest: &Manifest) -> Result<Vec<u8>, BackupError> {
+    read_object(target, manifest, &manifest.objects[0]).await
+}
+
+/// The plain bytes of an object.
+pub async fn read_object(
+    target: &Target,
+    manifest: &Manifest,
+    object: &ObjectRecord,
+) -> Result<Vec<u8>, BackupError> {
     let mut plain = Vec::new();
-    reader::open(target, manifest, &manifest.objects[0])
+    reader::open(target, manifest, object)
         .await?
         .read_to_end(&mut plain)
         .await
