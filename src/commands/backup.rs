@@ -32,7 +32,7 @@ pub(super) async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
         if scope.as_ref().is_none_or(|s| s.contains(&instance.name)) {
             let subject = match subject(&world, instance, args).await {
                 Ok(subject) => subject,
-                Err(error) => return tell_usage(session, &error),
+                Err(error) => return Ok(tell_usage(session, &error)),
             };
             subjects.extend(subject.filter(|s| scope.is_some() || !s.volumes.is_empty()));
         }
@@ -69,9 +69,9 @@ fn run_id() -> String {
     ulid::Ulid::from_parts(now, rand::random()).to_string()
 }
 
-fn tell_usage(session: &Session, error: &BackupError) -> Result<u8> {
+fn tell_usage(session: &Session, error: &BackupError) -> u8 {
     session.report.fail(&error.to_string());
-    Ok(code_of(error))
+    code_of(error)
 }
 
 /// What there is to know of an instance; `None` where it has no destination and nobody asked for it.

@@ -103,7 +103,6 @@ pub(super) fn tell(report: &Report, all: &[Made]) {
             }
         }
         match &made.outcome {
-            Outcome::Complete | Outcome::Suspect | Outcome::Partial => {}
             Outcome::Skipped(why) => report.warn(&format!("`{name}` was skipped: {why}")),
             Outcome::TooLong(most) => report.fail(&format!(
                 "`{name}` was not saved: the outage became longer than `max_downtime` of {} s, so it was started again\n  hint: `--method two_pass` or `reflink` stop it only for what changed; or raise `backup.cold.max_downtime`",
@@ -118,7 +117,7 @@ pub(super) fn tell(report: &Report, all: &[Made]) {
             Outcome::Failed(error) if made.destinations.is_empty() => {
                 report.fail(&with_hint(&format!("`{name}` was not saved: {error}"), error.hint()));
             }
-            Outcome::Failed(_) => {}
+            Outcome::Complete | Outcome::Suspect | Outcome::Partial | Outcome::Failed(_) => {}
         }
         for (service, why) in &made.not_back {
             report.fail(&format!(

@@ -256,7 +256,7 @@ async fn live(
     for job in jobs.iter_mut().filter(|j| full.contains(&j.index)) {
         job.way = Way::Direct;
         let saved = &mut report.volumes[job.index];
-        saved.method = job.way.name().to_owned();
+        job.way.name().clone_into(&mut saved.method);
         report.notes.push(format!(
             "there was no room for a copy of `{}`: it is packed during the outage",
             saved.of
