@@ -238,6 +238,7 @@ impl Project {
                 Remembered {
                     minion: minion.manifest.name.clone(),
                     upgrade: self.upgrade_to(instance),
+                    images: BTreeMap::new(),
                     version,
                     template_hash: minion.hash.clone(),
                     protect: instance.protect,

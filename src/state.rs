@@ -178,6 +178,9 @@ pub struct Remembered {
     pub version: String,
     /// Hash of the minion's folder at that time.
     pub template_hash: String,
+    /// Image of each service as it was last made to run: a tag may name another one by now.
+    #[serde(default)]
+    pub images: BTreeMap<String, PinnedImage>,
     /// `up --upgrade` is on its way to this: whoever comes after a run that was cut off goes on, since
     /// what has changed already must not be changed back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,6 +194,15 @@ pub struct Remembered {
     /// All its data folders.
     #[serde(default)]
     pub folders: BTreeSet<PathBuf>,
+}
+
+/// The image behind a reference.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedImage {
+    /// Reference.
+    pub reference: String,
+    /// Repository digest, the engine's id where there is none.
+    pub digest: String,
 }
 
 /// What an upgrade leads to.
@@ -230,6 +242,7 @@ impl State {
         if let Some(before) = self.minions.get(name) {
             wanted.filled.extend(before.filled.iter().cloned());
             wanted.folders.extend(before.folders.iter().cloned());
+            wanted.images.clone_from(&before.images);
             if before.minion == wanted.minion && !before.version.is_empty() {
                 wanted.version.clone_from(&before.version);
                 if wanted.upgrade.is_some() {
@@ -247,6 +260,13 @@ impl State {
             if let Some(upgrade) = remembered.upgrade.take() {
                 remembered.template_hash = upgrade.template_hash;
             }
+        }
+    }
+
+    /// Notes the images that the services of an instance run now.
+    pub fn pin(&mut self, name: &str, images: BTreeMap<String, PinnedImage>) {
+        if let Some(remembered) = self.minions.get_mut(name) {
+            remembered.images = images;
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use summoner::engine::{Container, Health, RunState};
@@ -11,6 +11,7 @@ use summoner::plan::desired::{Desired, labels};
 use summoner::plan::observed::{FolderState, Observed};
 use summoner::plan::reconcile::{Refusal, plan};
 use summoner::plan::removal;
+use summoner::state::PinnedImage;
 use world::{BLOG, applied, blog, blog_with, desired, group};
 
 fn text(desired: &Desired, observed: &Observed) -> String {
@@ -170,6 +171,32 @@ fn a_stand_in_gives_way_to_the_real_image() {
         text.contains("~ blog/app  recreate  the stand-in of ghost:5 gives way to the real image"),
         "{text}"
     );
+}
+
+/// A tag that moved while the container was gone is no reason to refuse, and one to say so.
+#[test]
+fn another_build_than_the_one_installed_is_told() {
+    let desired = blog();
+    let mut observed = applied(&desired);
+    observed.containers.retain(|c| c.name != "blog-example.org");
+    let pinned = |digest: &str| {
+        let image = PinnedImage {
+            reference: "ghost:5".into(),
+            digest: digest.into(),
+        };
+        BTreeMap::from([("app".to_owned(), image)])
+    };
+    for (digest, told) in [
+        ("sha256:ghost:5", "create  ghost:5\n"),
+        (
+            "sha256:before",
+            "create  ghost:5 (another build than the one that was installed)\n",
+        ),
+    ] {
+        observed.state.pin("blog", pinned(digest));
+        let text = text(&desired, &observed);
+        assert!(text.contains(told), "{text}");
+    }
 }
 
 #[test]

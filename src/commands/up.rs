@@ -14,15 +14,15 @@ use crate::clock::SystemClock;
 use crate::commands::signals;
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit};
-use crate::engine::{Container, Engine, Health, RunState};
+use crate::engine::{Container, Engine, Health, Image, RunState};
 use crate::events::Events;
 use crate::plan::desired::{Desired, PROXY, Service};
 use crate::plan::observed::FolderState;
 use crate::plan::{Action, Plan, reconcile};
 use crate::project::observe;
 use crate::project::preflight::{self, Finding, Level};
-use crate::state::State;
 use crate::state::lock::Lock;
+use crate::state::{PinnedImage, State};
 
 pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let report = &session.report;
@@ -159,11 +159,17 @@ async fn carry_out(
         .iter()
         .map(|c| c.id.clone())
         .collect();
+    let seen = plan.is_empty().then(|| context.observed.images.clone());
     let fresh = plan.is_empty().then(|| context.observed.containers.clone());
     let outcome = apply::apply(plan, context).await;
     report.finish_progress();
 
-    remember(&mut project.state, versions, &outcome);
+    let images = match seen {
+        Some(images) => images,
+        // Not to know them is no failure: the next run notes them.
+        None => engine.images().await.unwrap_or_default(),
+    };
+    remember(&mut project.state, versions, &outcome, &desired, &images);
     // Told before anything else can go wrong.
     tell(session, &outcome);
     give_up(&mut project.state, engine.as_ref(), &desired, &before).await;
@@ -215,8 +221,14 @@ async fn carry_out(
 }
 
 /// Which data folders hold something now: from here on an empty one is no new one; and which
-/// versions run now.
-fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Outcome) {
+/// versions and images run now.
+fn remember(
+    state: &mut State,
+    versions: BTreeMap<String, String>,
+    outcome: &Outcome,
+    desired: &Desired,
+    images: &[Image],
+) {
     for remembered in state.minions.values_mut() {
         let filled: Vec<_> = remembered
             .folders
@@ -227,8 +239,20 @@ fn remember(state: &mut State, versions: BTreeMap<String, String>, outcome: &Out
         remembered.filled.extend(filled);
     }
     for (name, version) in versions {
-        if !outcome.failed(&name) {
-            state.installed(&name, version);
+        if outcome.failed(&name) {
+            continue;
+        }
+        state.installed(&name, version);
+        let services = desired.groups.iter().filter(|g| g.name == name);
+        let pinned = services.flat_map(|g| g.services.values()).filter_map(|s| {
+            let reference = s.spec.image.clone();
+            let image = images.iter().find(|i| i.tags.contains(&reference))?;
+            let digest = image.digest().to_owned();
+            Some((s.service.clone(), PinnedImage { reference, digest }))
+        });
+        let pinned: BTreeMap<String, PinnedImage> = pinned.collect();
+        if !pinned.is_empty() {
+            state.pin(&name, pinned);
         }
     }
 }

@@ -150,6 +150,15 @@ pub struct Image {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Image {
+    /// What tells it from every other: its repository digest, its id where there is none.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        let digests = self.digests.iter().filter_map(|d| d.split_once('@'));
+        digests.map(|(_, digest)| digest).min().unwrap_or(&self.id)
+    }
+}
+
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {

@@ -313,6 +313,15 @@ fn is_well(c: &Container) -> bool {
 
 fn creation(service: &Service, observed: &Observed) -> String {
     let image = &service.spec.image;
+    let installed = observed.state.minions.get(&service.minion);
+    if let (Some(pinned), Some(here)) = (
+        installed.and_then(|r| r.images.get(&service.service)),
+        observed.image(image),
+    ) && pinned.reference == *image
+        && pinned.digest != here.digest()
+    {
+        return format!("{image} (another build than the one that was installed)");
+    }
     match observed.image(image) {
         Some(i) if i.labels.contains_key(labels::STAND_IN) && !observed.offered.contains(image) => {
             format!("{image} (stand-in)")

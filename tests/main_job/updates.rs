@@ -162,6 +162,17 @@ fn a_newer_template_is_offered_by_status_and_taken_by_an_upgrade() {
     let memory = || docker(&["inspect", "-f", "{{.HostConfig.Memory}}", &container]);
     assert_eq!(memory().trim(), (48 << 20).to_string());
 
+    // The images are noted with it.
+    let state: serde_json::Value =
+        serde_json::from_str(&project.read(".summoner/state.json")).unwrap();
+    let pinned = &state["minions"]["site"]["images"]["web"];
+    let image = pinned["reference"].as_str().unwrap();
+    let facts = docker(&["image", "inspect", "-f", "{{.Id}} {{.RepoDigests}}", image]);
+    assert!(
+        facts.contains(pinned["digest"].as_str().unwrap()),
+        "{facts}"
+    );
+
     // Nothing is planned, `status` offers it.
     project.run(&["plan", "--detailed-exitcode"]).ok();
     project.up().says("nothing to do");
