@@ -26,7 +26,7 @@ pub use self::snapshots::{PinArgs, PruneArgs, SnapshotsArgs, VerifyArgs};
     after_long_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.
 
 Exit codes: 0 well, 1 failed, 2 usage or configuration, 3 part of it failed, 4 a snapshot is damaged, 5 refused to
-keep something safe, 10 a destination is not there, 11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
+keep something safe, 6 a container is not back as it was, 10 a destination is not there, 11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
 `exec` and `run` exit as the command does."
 )]
 pub struct Cli {

@@ -45,7 +45,7 @@ fn back(project: &Project, at: &str) {
         both_run(project).then_some(())
     });
     println!("killed {at}: back after {:?}", begin.elapsed());
-    let most = Duration::from_secs(60);
+    let most = Duration::from_mins(1);
     wait_for(&format!("killed {at}: the guard is done"), most, || {
         (journal(project).is_none() && guards(project).is_empty() && no_copies(project))
             .then_some(())
@@ -102,7 +102,7 @@ fn f09_after_a_power_cut_the_next_command_starts_what_was_running() {
         let project = project(IDLE, "", "", 12);
         // The guard dies too, as in a power cut.
         let mut running = project.spawn(&["backup", "--method", "copy"]);
-        wait_for("everything is stopped", Duration::from_secs(60), || {
+        wait_for("everything is stopped", Duration::from_mins(1), || {
             (phase(&project).as_deref() == Some("stopped")).then_some(())
         });
         let guard = guards(&project);
@@ -158,7 +158,7 @@ fn f09_what_was_stopped_before_stays_stopped() {
     });
     assert!(reached);
     wait_for("back runs again", BACK_WITHIN, || runs(&back).then_some(()));
-    wait_for("the guard is done", Duration::from_secs(60), || {
+    wait_for("the guard is done", Duration::from_mins(1), || {
         journal(&project).is_none().then_some(())
     });
     assert!(!runs(&app));
@@ -190,13 +190,13 @@ fn a_kill_during_the_upload_leaves_no_copy_and_no_snapshot() {
 fn f18_a_second_run_is_told_who_is_at_work_and_an_interrupted_one_starts_everything() {
     let project = project(IDLE, "", "", 30);
     let running = project.spawn(&["backup", "--method", "copy"]);
-    wait_for("everything is stopped", Duration::from_secs(60), || {
+    wait_for("everything is stopped", Duration::from_mins(1), || {
         (phase(&project).as_deref() == Some("stopped")).then_some(())
     });
     project.run(&["backup"]).code(11).says("`summoner backup`");
     running.signal("INT");
     running
-        .end(Duration::from_secs(60))
+        .end(Duration::from_mins(1))
         .code(130)
         .says("interrupted");
     assert!(both_run(&project));

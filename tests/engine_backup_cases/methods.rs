@@ -41,8 +41,12 @@ impl<'a> Mounted<'a> {
             .unwrap()
             .set_len(400 << 20)
             .unwrap();
-        let made = Command::new(make[0]).args(&make[1..]).arg(&image).output();
-        assert!(made.is_ok_and(|m| m.status.success()), "{}", make.join(" "));
+        let formatted = Command::new(make[0]).args(&make[1..]).arg(&image).output();
+        assert!(
+            formatted.is_ok_and(|m| m.status.success()),
+            "{}",
+            make.join(" ")
+        );
         fs::create_dir_all(at).unwrap();
         let mounted = Command::new("mount")
             .args(["-o", "loop"])

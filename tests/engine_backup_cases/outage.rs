@@ -103,16 +103,16 @@ fn a_command_before_that_fails_stops_nothing_and_the_one_after_is_run() {
 
 #[test]
 fn a_container_that_does_not_come_back_outranks_everything() {
-    let project = project(IDLE, "", "", 1);
+    let project = project(IDLE, "", "", 30);
     let app = container(&project, "app");
-    // Its data folder is mounted; without the folder the engine refuses to start it.
+    // Somebody removes it while the copy is being made.
     let running = project.spawn(&["backup", "--method", "copy"]);
-    crate::engine_support::wait_for("it stops", std::time::Duration::from_secs(60), || {
+    crate::engine_support::wait_for("it stops", std::time::Duration::from_mins(1), || {
         (!super::common::runs(&app)).then_some(())
     });
     docker(&["rm", "-f", &app]);
     running
-        .end(std::time::Duration::from_secs(120))
+        .end(std::time::Duration::from_mins(2))
         .code(6)
         .says("`one/app` is not as it was before the backup");
     assert!(
