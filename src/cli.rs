@@ -2,6 +2,7 @@
 
 mod backup;
 pub mod key;
+mod restore;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::report::Color;
 
 pub use self::backup::{BackupArgs, GuardArgs, MethodArg};
+pub use self::restore::{DrillArgs, Into, KindArg, RebuildArgs, RestoreArgs};
 pub use self::snapshots::{PinArgs, PruneArgs, SnapshotsArgs, VerifyArgs};
 
 /// One config.yml becomes a team's self-hosted toolbox, and keeps it safe.
@@ -79,6 +81,12 @@ pub enum Command {
     /// Watch over a backup (started by it)
     #[command(hide = true)]
     Guard(GuardArgs),
+    /// Bring a snapshot back: beside what is there, checked, then in its place
+    Restore(RestoreArgs),
+    /// Restore the newest snapshots where nobody sees it, check them, throw it all away
+    Drill(DrillArgs),
+    /// Bring a whole project back on an empty server, from nothing but a destination
+    Rebuild(RebuildArgs),
     /// List snapshots: where they are, what they are worth
     Snapshots(SnapshotsArgs),
     /// Check that snapshots are what was stored

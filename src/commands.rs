@@ -5,6 +5,7 @@ mod check;
 mod containers;
 mod doctor;
 mod down;
+mod drill;
 mod guard;
 mod init;
 mod key;
@@ -12,8 +13,10 @@ mod minion;
 mod pin;
 mod plan;
 mod prune;
+mod rebuild;
 mod recover;
 mod render;
+mod restore;
 mod shelf;
 mod shell;
 mod signals;
@@ -93,6 +96,9 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Backup(args) => backup::run(&session, &args).await,
         Command::Recover => recover::run(&session).await,
         Command::Guard(args) => guard::run(&args).await,
+        Command::Restore(args) => restore::run(&session, &args).await,
+        Command::Drill(args) => drill::run(&session, &args).await,
+        Command::Rebuild(args) => rebuild::run(&session, &args).await,
         Command::Snapshots(args) => snapshots::run(&session, &args).await,
         Command::Verify(args) => verify::run(&session, &args).await,
         Command::Pin(args) => pin::run(&session, &args, true).await,
@@ -114,6 +120,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     use crate::backup::catalog::ChoiceError;
     use crate::backup::error::BackupError;
     use crate::backup::manifest::ManifestError;
+    use crate::backup::restore::RestoreError;
+    use crate::backup::swap::SwapError;
     use crate::engine::EngineError;
     use crate::problem::Problems;
     use crate::project::ProjectError;
@@ -136,28 +144,36 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<StateError>() {
         return state(error);
     }
+    let backup = |error: &BackupError| match error {
+        BackupError::Storage(StorageError::NoDestination { .. })
+        | BackupError::NoDestination(_) => exit::NO_DESTINATION,
+        BackupError::Engine(error) => engine(error),
+        BackupError::State(error) => state(error),
+        BackupError::WrongKey(_) => exit::WRONG_KEY,
+        BackupError::BadKey(_) | BackupError::Usage(_) => exit::USAGE,
+        BackupError::Refused(_) | BackupError::Manifest(ManifestError::Newer(_)) => exit::REFUSED,
+        BackupError::Damaged(_) | BackupError::Manifest(ManifestError::Damaged(_)) => exit::VERIFY,
+        BackupError::Storage(_) | BackupError::File(_) | BackupError::Other(_) => exit::FAILED,
+    };
     if let Some(error) = error.downcast_ref::<BackupError>() {
-        return match error {
-            BackupError::Storage(StorageError::NoDestination { .. })
-            | BackupError::NoDestination(_) => exit::NO_DESTINATION,
-            BackupError::Engine(error) => engine(error),
-            BackupError::State(error) => state(error),
-            BackupError::WrongKey(_) => exit::WRONG_KEY,
-            BackupError::BadKey(_) | BackupError::Usage(_) => exit::USAGE,
-            BackupError::Refused(_) | BackupError::Manifest(ManifestError::Newer(_)) => {
-                exit::REFUSED
-            }
-            BackupError::Damaged(_) | BackupError::Manifest(ManifestError::Damaged(_)) => {
-                exit::VERIFY
-            }
-            BackupError::Storage(_) | BackupError::File(_) | BackupError::Other(_) => exit::FAILED,
-        };
+        return backup(error);
     }
     if let Some(error) = error.downcast_ref::<ProjectError>() {
         return match error {
             ProjectError::Problems(_) | ProjectError::Routes(_) => exit::USAGE,
             ProjectError::SecretsLost { .. } => exit::REFUSED,
             ProjectError::State(error) => state(error),
+        };
+    }
+    if let Some(error) = error.downcast_ref::<RestoreError>() {
+        return match error {
+            RestoreError::Backup(error) => backup(error),
+            RestoreError::Invalid(_) => exit::VERIFY,
+            RestoreError::Swap(SwapError::TakenBack { .. }) => exit::PARTIAL,
+            RestoreError::Swap(SwapError::NotBack { .. } | SwapError::Stuck { .. }) => {
+                exit::NOT_BACK
+            }
+            RestoreError::Swap(SwapError::File(_)) => exit::FAILED,
         };
     }
     if let Some(AskError::Unanswered(_)) = error.downcast_ref::<AskError>() {
@@ -187,6 +203,11 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
             error
                 .downcast_ref::<StateError>()
                 .and_then(StateError::hint)
+        })
+        .or_else(|| {
+            error
+                .downcast_ref::<crate::backup::restore::RestoreError>()
+                .and_then(crate::backup::restore::RestoreError::hint)
         })
         .or_else(|| {
             error

@@ -20,6 +20,9 @@ pub use context::url;
 pub use enrich::enrich;
 pub use names::{Names, inside_name, main_service};
 
+/// Where every declared database finds the folder of the pipes through which its dumps travel.
+pub const PIPES: &str = "/run/summoner";
+
 /// The template every minion has.
 pub const TEMPLATE: &str = "compose.yml.j2";
 

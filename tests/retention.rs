@@ -1,8 +1,13 @@
 //! Retention: rules on the calendar, floors that no setting removes, and a million random histories.
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "../fuzz/checks.rs"]
+#[allow(dead_code, reason = "the other checks run in tests/fuzz_checks.rs")]
+mod checks;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use checks::judge;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use summoner::backup::manifest::Status;
@@ -349,65 +354,6 @@ fn ends_of_time_and_large_numbers_are_no_problem() {
 }
 
 // What must hold for any history and any setting.
-
-/// Says what is wrong with the decisions on a history.
-fn judge(past: &[Past], keep: &Keep, now: Timestamp) -> Result<(), String> {
-    let decisions = decide(past, Some(keep), now, "Europe/Paris");
-    let stays: BTreeSet<&str> = decisions
-        .iter()
-        .filter(|d| d.keep)
-        .map(|d| d.id.as_str())
-        .collect();
-    let say = |what: &str| Err(format!("{what}\n{keep:?}\n{past:#?}\n{}", show(&decisions)));
-    if decisions.len() != past.len() || decisions.iter().any(|d| d.reasons.is_empty()) {
-        return say("each snapshot has a decision with a reason");
-    }
-    let newest = |wanted: &dyn Fn(&Past) -> bool| {
-        past.iter()
-            .filter(|p| wanted(p))
-            .max_by_key(|p| (p.slot, p.id.clone()))
-            .map(|p| p.id.as_str())
-    };
-    let floor = |found: Option<&str>| found.is_none_or(|id| stays.contains(id));
-    if !floor(newest(&|p| p.verified == Some(true))) {
-        return say("the newest verified one survives");
-    }
-    if !floor(newest(&|p| p.verified == Some(true) && p.counts())) {
-        return say("the newest that is complete and verified survives");
-    }
-    if !floor(newest(&Past::counts)) {
-        return say("the newest complete one survives");
-    }
-    if past
-        .iter()
-        .any(|p| p.pinned && !stays.contains(p.id.as_str()))
-    {
-        return say("pinned ones survive");
-    }
-    let least = usize::try_from(keep.min_keep.unwrap_or(1).max(1)).unwrap();
-    if stays.len() < least.min(past.len()) {
-        return say("never fewer than min_keep");
-    }
-    let counting = past.iter().filter(|p| p.counts()).count();
-    let good = past
-        .iter()
-        .filter(|p| p.counts() && stays.contains(p.id.as_str()));
-    if good.count() < least.min(counting) {
-        return say("never fewer than min_keep that count");
-    }
-    let rest: Vec<Past> = past
-        .iter()
-        .filter(|p| stays.contains(p.id.as_str()))
-        .cloned()
-        .collect();
-    if decide(&rest, Some(keep), now, "Europe/Paris")
-        .iter()
-        .any(|d| !d.keep)
-    {
-        return say("pruning twice removes nothing more");
-    }
-    Ok(())
-}
 
 /// Splitmix64: a small generator of our own, so that a history is named by its seed.
 struct Dice(u64);

@@ -195,7 +195,7 @@ fn keys(folder: &Path, name: &str) -> Encryption {
 }
 
 #[tokio::test]
-async fn f20_without_the_key_bytes_are_hashed_and_with_a_wrong_one_nothing_is_claimed() {
+async fn without_the_key_bytes_are_hashed_and_with_a_wrong_one_nothing_is_claimed() {
     let folder = tempfile::tempdir().unwrap();
     let memory = Memory::new();
     let with = |encryption| {

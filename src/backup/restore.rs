@@ -36,6 +36,9 @@ use crate::storage::Reading;
 pub use self::databases::CheckedDatabase;
 pub use crate::backup::scratch::RestoreError;
 
+/// Roles and tablespaces are read as a whole.
+const LARGEST_TEXT: usize = 64 << 20;
+
 /// A snapshot that is to be restored, and the minion it is to become.
 pub struct Job<'a> {
     /// Engine, events, places.
@@ -99,16 +102,22 @@ pub async fn into_scratch(
             job.manifest.id, job.group.name
         )));
     }
-    restored.checked.milliseconds =
-        u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    restored.checked.milliseconds = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(restored)
 }
 
-/// The data folder of an instance that a volume or database service of a snapshot belongs to: its
-/// last name is the volume's or the service's.
+/// The data folder of an instance that a volume of a backup belongs to: by its last name, or by its
+/// path below one of the data roots where two have the same last name.
 fn folder_of<'a>(job: &'a Job<'_>, name: &str) -> Option<&'a Folder> {
-    let fits = |f: &&Folder| f.path.file_name().is_some_and(|n| n == name);
+    let (_, path) = name.split_once('/').unwrap_or(("", name));
+    let fits = |f: &&Folder| f.path.ends_with(path);
     job.group.folders.iter().find(fits)
+}
+
+/// The data folder of a database service. Those of databases come after those of volumes.
+fn database_folder<'a>(job: &'a Job<'_>, service: &str) -> Option<&'a Folder> {
+    let fits = |f: &&Folder| f.path.file_name().is_some_and(|n| n == service);
+    job.group.folders.iter().rev().find(fits)
 }
 
 /// Unpacks the volumes of a backup, one after the other.
@@ -118,7 +127,7 @@ async fn volumes(
     restored: &mut Restored,
 ) -> Result<(), RestoreError> {
     for object in &job.manifest.objects {
-        if object.role != Role::Volume || job.without.contains(&object.of) {
+        if object.role != Role::Volume {
             continue;
         }
         let Some(live) = folder_of(job, &object.of) else {
@@ -128,6 +137,10 @@ async fn volumes(
             )));
             continue;
         };
+        let comes_later = |service: &String| database_folder(job, service) == Some(live);
+        if job.without.iter().any(comes_later) {
+            continue;
+        }
         let folder = scratch.folder(live).await?;
         let target = format!("{}/{}", job.group.name, object.of);
         let reading = open(job, object).await?;
@@ -212,6 +225,35 @@ impl Counted {
                 let told = io::Error::other(error.to_string());
                 self.error = Some(error);
                 Err(told)
+            }
+        }
+    }
+}
+
+impl Counted {
+    /// All of it, where it is small.
+    async fn text(&mut self) -> Result<String, RestoreError> {
+        let mut text = Vec::new();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match self.read(&mut buffer).await {
+                Ok(0) => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                Ok(count) if text.len() + count <= LARGEST_TEXT => {
+                    text.extend_from_slice(&buffer[..count]);
+                }
+                Ok(_) => {
+                    return Err(BackupError::Damaged(format!(
+                        "`{}` is larger than any list of roles",
+                        self.target
+                    ))
+                    .into());
+                }
+                Err(error) => {
+                    let known = self.error.take();
+                    return Err(known
+                        .unwrap_or(BackupError::Other(error.to_string()))
+                        .into());
+                }
             }
         }
     }

@@ -106,6 +106,8 @@ struct Note {
     purpose: Purpose,
     containers: Vec<String>,
     folders: Vec<PathBuf>,
+    #[serde(default)]
+    files: Vec<PathBuf>,
 }
 
 /// Throwaway folders and containers of one restore or drill.
@@ -151,6 +153,7 @@ impl<'a> Scratch<'a> {
                 purpose,
                 containers: Vec::new(),
                 folders: Vec::new(),
+                files: Vec::new(),
             },
             tag,
             limit,
@@ -265,6 +268,22 @@ impl<'a> Scratch<'a> {
         Err(RestoreError::Invalid(text))
     }
 
+    /// A file with this text that containers can mount; it goes when everything else goes. Others on
+    /// this machine cannot reach it, its folder is ours alone.
+    pub fn file_with(&mut self, text: &Secret) -> Result<PathBuf, RestoreError> {
+        let path = self.context.paths.dir.join("journal").join(format!(
+            "scratch-{}-{}.{}.sql",
+            self.group.name,
+            self.tag,
+            self.note.files.len()
+        ));
+        self.note.files.push(path.clone());
+        self.write()?;
+        // Readable for the user of the container, whoever that is.
+        files::write_atomic(&path, text.expose().as_bytes(), 0o644)?;
+        Ok(path)
+    }
+
     /// Stops a container, which must end by itself with exit code 0, and removes it.
     pub async fn stop(&mut self, running: &Running) -> Result<(), RestoreError> {
         let engine = &self.context.engine;
@@ -352,6 +371,9 @@ async fn discard(context: &apply::Context, note: &Note) -> Result<(), RestoreErr
     for name in &note.containers {
         // Stopping is for data that is of worth.
         context.engine.remove(name).await?;
+    }
+    for file in &note.files {
+        forget(file)?;
     }
     folders::purge(context, &note.folders)
         .await

@@ -32,11 +32,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "MINION")]
     pub yes_overwrite: Option<String>,
     /// Only unpack the snapshot's files into this folder, decrypted and decompressed
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["into", "yes_overwrite", "no_safety_dump"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["into", "yes_overwrite"])]
     pub to_dir: Option<PathBuf>,
-    /// No dump of what is there before it is replaced; the replaced folders are kept all the same
-    #[arg(long)]
-    pub no_safety_dump: bool,
     /// Age identity that opens the snapshot, instead of the one in config.yml
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,

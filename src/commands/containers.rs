@@ -10,7 +10,7 @@ use futures_util::stream::select_all;
 use crate::apply::wait::{self, Need, Unmet, Watcher};
 use crate::cli::{ExecArgs, LogsArgs, RestartArgs};
 use crate::commands::world::{self, World};
-use crate::commands::{Session, exit, signals};
+use crate::commands::{Session, exit, restore, signals};
 use crate::engine::{Container, EngineError, ExecSpec, LogOptions, RunState};
 use crate::events::Event;
 use crate::events::Events as _;
@@ -245,6 +245,7 @@ pub(super) async fn one_off(session: &Session, args: &ExecArgs) -> Result<u8> {
 pub(super) async fn restart(session: &Session, args: &RestartArgs) -> Result<u8> {
     let project = world::open(session)?;
     let _lock = Lock::take(&project.paths, "restart")?;
+    restore::settle::settle(session, &project).await?;
     let world = world::look(session, project).await?;
     let containers = chosen(&world, &args.minions)?;
     let minions = containers.iter().map(|c| label(c, labels::MINION));

@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::apply;
 use crate::cli::DownArgs;
 use crate::clock::SystemClock;
-use crate::commands::{Session, exit, signals, up, world};
+use crate::commands::{Session, exit, restore, signals, up, world};
 use crate::events::Events;
 use crate::minion::kept;
 use crate::plan::desired::{PROXY, labels};
@@ -23,7 +23,7 @@ pub(super) async fn run(session: &Session, args: &DownArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        Some(project.lock("down")?)
+        Some(restore::settle::lock(session, &mut project, "down").await?)
     };
     let world = world::look(session, project).await?;
     let mut names = args.minions.clone();

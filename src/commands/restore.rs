@@ -1,7 +1,8 @@
 //! `summoner restore`: shows what will be replaced, restores beside it, checks, swaps.
 
 mod into_live;
-mod show;
+pub(super) mod settle;
+pub(super) mod show;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +20,17 @@ use crate::backup::manifest::Kind;
 use crate::backup::restore;
 use crate::backup::scratch::{self, Purpose, Scratch};
 use crate::cli::{Into, RestoreArgs, UpArgs};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::SystemClock;
 use crate::commands::shelf::{self, Shelf};
 use crate::commands::world::{self, World};
-use crate::commands::{Session, exit, recover, signals, up};
+use crate::commands::{Session, exit, signals, up};
 use crate::engine::Container;
 use crate::events::Events;
 use crate::plan::desired::{Group, labels};
 use crate::project::Project;
 use crate::state::lock::Lock;
+
+pub(super) use self::into_live::{Subject, swap_in};
 
 pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     if let Some(name) = args.yes_overwrite.as_ref().filter(|n| **n != args.minion) {
@@ -42,20 +45,25 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
         let target = target_of(&shelf, &entry)?;
         let events = Arc::clone(&session.report) as Arc<dyn Events>;
         let key = key(args)?;
-        let names =
-            restore::to_folder(&target, key, &entry.manifest, folder, &events).await?;
+        let names = restore::to_folder(&target, key, &entry.manifest, folder, &events).await?;
         session.report.finish_progress();
         for name in names {
-            session.report.line(&folder.join(name).display().to_string());
+            session
+                .report
+                .line(&folder.join(name).display().to_string());
         }
         return Ok(exit::OK);
     }
     // `up` and a restore would pull at the same containers.
-    let lock = project.lock("restore")?;
+    let lock = settle::lock(session, &mut project, "restore").await?;
     let minion_lock = Lock::take_minion(&project.paths, &args.minion, "restore")?;
-    recover::restores(session, &project).await?;
     let (shelf, entry) = find(session, &project, args).await?;
-    if !project.environment.instances.iter().any(|i| i.name == args.minion) {
+    if !project
+        .environment
+        .instances
+        .iter()
+        .any(|i| i.name == args.minion)
+    {
         return show::not_in_config(session, &project, &shelf, &entry, key(args)?).await;
     }
     let world = world::look(session, project).await?;
@@ -65,11 +73,7 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
 }
 
 /// Finds the snapshot that is meant.
-async fn find(
-    session: &Session,
-    project: &Project,
-    args: &RestoreArgs,
-) -> Result<(Shelf, Entry)> {
+async fn find(session: &Session, project: &Project, args: &RestoreArgs) -> Result<(Shelf, Entry)> {
     let from = args.destination.as_deref();
     let shelf = shelf::look(session, project, from, Some(&args.minion)).await?;
     shelf::known(session, project, &shelf, &args.minion).await?;

@@ -13,7 +13,7 @@ use crate::cli::UpArgs;
 use crate::clock::SystemClock;
 use crate::commands::signals;
 use crate::commands::world::{self, World};
-use crate::commands::{Session, exit};
+use crate::commands::{Session, exit, restore};
 use crate::engine::{Container, Engine, Health, Image, RunState};
 use crate::events::Events;
 use crate::plan::desired::{Desired, PROXY, Service};
@@ -30,7 +30,7 @@ pub(super) async fn run(session: &Session, args: &UpArgs) -> Result<u8> {
     let lock = if args.dry_run {
         None
     } else {
-        Some(project.lock("up")?)
+        Some(restore::settle::lock(session, &mut project, "up").await?)
     };
     let scope = world::scope(&project, None, &args.minions)?;
     if args.upgrade {

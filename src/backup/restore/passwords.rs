@@ -31,24 +31,7 @@ pub(super) fn users(
     users
 }
 
-/// For `psql`: nothing happens to a user that is not there.
-pub(super) fn postgres(users: &[(String, Secret)]) -> Secret {
-    let mut sql = String::from("SET standard_conforming_strings = on;\nSET log_statement = none;\n");
-    for (user, password) in users {
-        let role = user.replace('"', "\"\"");
-        let name = user.replace('\'', "''");
-        let password = password.expose().replace('\'', "''");
-        // `\gexec` runs what the query gives, so a role that is not there is left alone.
-        let _ = writeln!(
-            sql,
-            "SELECT format('ALTER ROLE \"{}\" PASSWORD %L', '{password}') FROM pg_roles WHERE rolname = '{name}' \\gexec",
-            role.replace('\'', "''").replace('%', "%%"),
-        );
-    }
-    Secret::new(sql)
-}
-
-/// For `--init-file` of MySQL and MariaDB, a line a statement: runs before anybody can sign in, so
+/// For `--init-file` of `MySQL` and `MariaDB`, a line a statement: runs before anybody can sign in, so
 /// that the old passwords need not be known.
 pub(super) fn mysql(users: &[(String, Secret)]) -> Secret {
     let mut sql = String::new();
@@ -65,7 +48,7 @@ pub(super) fn mysql(users: &[(String, Secret)]) -> Secret {
     Secret::new(sql)
 }
 
-/// A text for MySQL; the server reads its init file with the default SQL mode, where `\\` escapes.
+/// A text for `MySQL`; the server reads its init file with the default SQL mode, where `\\` escapes.
 fn literal(text: &str) -> String {
     let quoted = text.replace('\\', "\\\\").replace('\'', "''");
     format!("'{}'", quoted.replace('\n', "\\n"))
@@ -81,12 +64,6 @@ mod tests {
 
     #[test]
     fn a_password_cannot_end_its_own_quotes() {
-        let sql = postgres(&users("a'b\"c%\\"));
-        assert!(
-            sql.expose().contains("PASSWORD %L', 'a''b\"c%\\') FROM"),
-            "{}",
-            sql.expose()
-        );
         let sql = mysql(&users("a'b\\"));
         assert!(
             sql.expose()

@@ -3,7 +3,7 @@
 use super::{
     Arc, Container, Duration, Entry, Events, Group, Into, Lock, Project, Purpose, RestoreArgs,
     Result, Scratch, Session, SystemClock, Target, UpArgs, World, bail, exit, key, labels, restore,
-    safety, scratch, show, signals, up,
+    scratch, show, signals, up,
 };
 use crate::apply;
 use crate::backup::error::BackupError;
@@ -27,7 +27,12 @@ pub(in crate::commands) struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// The minion as it is rendered today; it is in config.yml.
     pub(in crate::commands) fn of(world: &'a World, minion: &str) -> Result<Self> {
-        let group = world.wanted.desired.groups.iter().find(|g| g.name == minion);
+        let group = world
+            .wanted
+            .desired
+            .groups
+            .iter()
+            .find(|g| g.name == minion);
         let rendered = world.wanted.rendered.iter().find(|r| r.instance == minion);
         let (Some(group), Some(rendered)) = (group, rendered) else {
             bail!(super::world::unknown(
@@ -106,22 +111,33 @@ pub(super) async fn run(
     show::checked(session, &restored.checked);
     if !live {
         for (folder, path) in &restored.folders {
-            report.line(&format!("{}  would be {}", path.display(), folder.path.display()));
+            report.line(&format!(
+                "{}  would be {}",
+                path.display(),
+                folder.path.display()
+            ));
         }
         scratch.keep().await?;
-        report.note("restored and checked; nothing live was touched. It is yours to look at and to delete");
+        report.note(
+            "restored and checked; nothing live was touched. It is yours to look at and to delete",
+        );
         return Ok(exit::OK);
-    }
-    if !args.no_safety_dump && safety::possible(&subject, &world) {
-        safety::dump(session, &world, &args.minion).await?;
     }
     if *listening.cancelled.borrow() {
         scratch.leave().await?;
         report.fail("interrupted; nothing live was touched");
         return Ok(exit::INTERRUPTED);
     }
-    swap_in(session, &context, &subject, entry.manifest.id.as_str(), scratch, restored, limit)
-        .await?;
+    swap_in(
+        session,
+        &context,
+        &subject,
+        entry.manifest.id.as_str(),
+        scratch,
+        restored,
+        limit,
+    )
+    .await?;
     drop(listening);
     drop(locks);
     if subject.containers.is_empty() {
@@ -129,6 +145,7 @@ pub(super) async fn run(
             minions: vec![args.minion.clone()],
             yes: true,
             dry_run: false,
+            upgrade: false,
             wait_timeout: args.wait_timeout,
         };
         return Box::pin(up::run(session, &up)).await;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::into_live::Subject;
 use super::{
-    BackupError, Clock as _, Entry, Into, Key, Kind, Project, RestoreArgs, Result, Session, Shelf,
-    SystemClock, bail, shelf, target_of,
+    BackupError, Entry, Into, Key, Kind, Project, RestoreArgs, Result, Session, Shelf, SystemClock,
+    bail, shelf, target_of,
 };
 use crate::backup::definition;
 use crate::backup::manifest::{Role, Status};
 use crate::backup::restore::Checked;
-use crate::project::observe;
+use crate::clock::Clock as _;
 use crate::plan::observed::FolderState;
+use crate::project::observe;
 
 /// The snapshot, what it replaces, what stays, and what is kept of before.
 pub(super) fn what(session: &Session, subject: &Subject<'_>, entry: &Entry, args: &RestoreArgs) {
@@ -49,11 +50,19 @@ pub(super) fn what(session: &Session, subject: &Subject<'_>, entry: &Entry, args
         ));
     }
     for volume in manifest.objects.iter().filter(|o| o.role == Role::Volume) {
-        report.line(&format!("  volume {}, {}", volume.of, shelf::size(volume.plain_bytes)));
+        report.line(&format!(
+            "  volume {}, {}",
+            volume.of,
+            shelf::size(volume.plain_bytes)
+        ));
     }
     let live = args.into == Into::Live;
     for folder in &subject.group.folders {
-        let name = folder.path.file_name().unwrap_or_default().to_string_lossy();
+        let name = folder
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let replaced = match manifest.kind {
             Kind::Dump => manifest.databases.iter().any(|d| d.service == name),
             Kind::Backup => manifest
@@ -70,12 +79,7 @@ pub(super) fn what(session: &Session, subject: &Subject<'_>, entry: &Entry, args
         });
     }
     if live {
-        let dump = if args.no_safety_dump {
-            "no dump of what is there is made first"
-        } else {
-            "what runs is dumped first"
-        };
-        report.line(&format!("  {dump}; replaced folders are kept beside the new ones"));
+        report.line("  replaced folders are kept beside the new ones, as they are when everything has stopped");
     }
 }
 

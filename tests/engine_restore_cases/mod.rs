@@ -1,0 +1,5 @@
+mod backup;
+mod drill;
+mod dump;
+mod killed;
+mod rebuild;
