@@ -22,7 +22,8 @@ fn every_method_saves_the_same_tree_down_to_the_last_bit() {
         let used = made["outage"]["method"].as_str().unwrap();
         assert!(
             used == wanted || (method == "auto" && used == "reflink"),
-            "{used}"
+            "{used}: {}",
+            ran.all()
         );
         let into = project.path(&format!("unpacked-{method}"));
         unpack(&project, "data.tar.zst", &into);

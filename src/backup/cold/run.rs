@@ -206,14 +206,14 @@ async fn one(run: &Run, subject: Subject, report: &mut Report) -> Result<(), Out
         staging: folders.clone(),
         after: None,
     };
-    journal.write(&run.paths).map_err(BackupError::from)?;
-    let guard = match post(run, &minion, &folders, !priors.is_empty()).await {
-        Ok(guard) => guard,
-        Err(error) => {
-            let _ = Journal::remove(&run.paths, &minion);
-            return Err(error.into());
+    // The guard first: from the first word of the journal on somebody watches over it.
+    let guard = post(run, &minion, &folders, !priors.is_empty()).await?;
+    if let Err(error) = journal.write(&run.paths) {
+        if let Some(guard) = guard {
+            guard.dismiss().await;
         }
-    };
+        return Err(BackupError::from(error).into());
+    }
     let result = guarded(run, &subject, &mut journal, (&priors, &others), report).await;
     for folder in &folders {
         // What stays is swept by the next run; it must not hide how this one ended.

@@ -240,7 +240,7 @@ async fn live(
     if alarm.end() == Rung::Cancelled {
         return Err(Outcome::Interrupted);
     }
-    let mut full = Vec::new();
+    let mut full: Vec<(usize, String)> = Vec::new();
     for (index, result) in results {
         match result {
             Ok(_) => {}
@@ -248,17 +248,20 @@ async fn live(
             Err(TreeError::File(error))
                 if subject.method == ColdMethod::Auto && no_room(&error.source) =>
             {
-                full.push(index);
+                full.push((index, error.to_string()));
             }
             Err(error) => return Err(BackupError::from(error).into()),
         }
     }
-    for job in jobs.iter_mut().filter(|j| full.contains(&j.index)) {
+    for (index, why) in full {
+        let Some(job) = jobs.iter_mut().find(|j| j.index == index) else {
+            continue;
+        };
         job.way = Way::Direct;
         let saved = &mut report.volumes[job.index];
         job.way.name().clone_into(&mut saved.method);
         report.notes.push(format!(
-            "there was no room for a copy of `{}`: it is packed during the outage",
+            "there was no room for a copy of `{}`: it is packed during the outage ({why})",
             saved.of
         ));
     }
