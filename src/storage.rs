@@ -160,6 +160,13 @@ pub trait Storage: Send + Sync {
     /// and nothing ever when it is dropped or aborted.
     async fn upload(&self, key: &str) -> Result<Box<dyn Upload>, StorageError>;
 
+    /// The same for an object of about so many bytes, as far as anybody can know: stores with a
+    /// limit for parts (S3: 10,000, which is 78 GiB otherwise) make them larger then.
+    async fn upload_sized(&self, key: &str, about: u64) -> Result<Box<dyn Upload>, StorageError> {
+        let _ = about;
+        self.upload(key).await
+    }
+
     /// Writes a small object in one go; an existing one is [`StorageError::Exists`].
     async fn put(&self, key: &str, content: Bytes) -> Result<(), StorageError> {
         let mut upload = self.upload(key).await?;

@@ -138,7 +138,7 @@ fn every_key_finds_its_place() {
         .iter()
         .map(|d| d.name.as_str())
         .collect();
-    assert_eq!(names, ["disk", "offsite"]);
+    assert_eq!(names, ["disk", "offsite", "mirror"]);
     assert!(environment.backup.asked && environment.notify);
     // An instance's own settings stand over those of the project.
     assert_eq!(environment.backup.to, ["disk", "offsite"]);
@@ -439,6 +439,53 @@ proptest! {
             for problem in problems.0 {
                 prop_assert!(!problem.message.contains('\n'), "{}", problem.message);
             }
+        }
+    }
+}
+
+#[test]
+fn settings_of_s3_that_contradict_each_other_are_told() {
+    let read = |s3: &str| {
+        let text = format!(
+            "summoner: {{domain: a.org}}\ndestinations: {{d: {{s3: {{bucket: b, {s3}}}}}}}\n"
+        );
+        let lookup = Lookup::fixed("/home/ada", &[]);
+        let catalog = summoner::minion::Catalog::open(None);
+        config::parse(
+            Path::new("/srv/config.yml"),
+            &text,
+            &catalog.names(),
+            &lookup,
+        )
+    };
+    for (s3, told) in [
+        (
+            "access_key_id: a, secret_access_key: b, profile: c",
+            "exclude each other",
+        ),
+        ("sse_kms_key_id: a", "is for `sse: aws:kms`"),
+        ("sse: AES256, sse_kms_key_id: a", "is for `sse: aws:kms`"),
+        ("sse: aes", "AES256"),
+        (
+            "object_lock: {mode: governance, days: 3}, checksums: off",
+            "needs checksums",
+        ),
+        ("object_lock: {mode: governance, days: 0}", "1 to 36500"),
+        ("object_lock: {mode: governance}", "days"),
+        ("storage_class: standard-ia", "STANDARD_IA"),
+        ("checksums: maybe", "auto"),
+    ] {
+        let problems = read(s3).expect_err(s3).to_string();
+        assert!(problems.contains(told), "{s3}: {problems}");
+    }
+    for s3 in [
+        "checksums: on",
+        "object_lock: {mode: compliance, days: 3}",
+        "sse: aws:kms",
+        "profile: p, storage_class: GLACIER_IR",
+    ] {
+        if let Err(problems) = read(s3) {
+            panic!("{s3}: {problems}");
         }
     }
 }

@@ -84,9 +84,19 @@ async fn a_missing_parent_is_a_missing_destination_and_nothing_is_made() {
 #[tokio::test]
 async fn looking_makes_nothing() {
     let home = tempfile::tempdir().unwrap();
-    let dir = Dir::new(home.path());
-    assert_eq!(dir.list("").await.unwrap(), []);
-    assert_eq!(dir.stat("a").await.unwrap(), None);
+    for dir in [
+        Dir::new(home.path()),
+        Dir::new(&home.path().join("not-yet")),
+    ] {
+        assert_eq!(dir.list("").await.unwrap(), []);
+        assert_eq!(dir.stat("a").await.unwrap(), None);
+        dir.delete("a").await.unwrap();
+        assert_eq!(dir.sweep(Timestamp::now()).await.unwrap(), 0);
+        assert!(matches!(
+            dir.read("a").await.err(),
+            Some(StorageError::Missing(_))
+        ));
+    }
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 }
 

@@ -116,7 +116,10 @@ fn only_report_prints_and_only_main_exits() {
 fn each_outside_library_has_its_one_door() {
     let doors = [
         ("bollard", "engine"),
-        ("hyper", "engine"),
+        ("hyper", "engine or storage"),
+        ("aws_config", "storage"),
+        ("aws_sdk_s3", "storage"),
+        ("aws_smithy_http_client", "storage"),
         ("age", "backup"),
         ("zstd", "backup"),
         ("serde_saphyr", "yaml"),

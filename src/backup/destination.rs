@@ -20,20 +20,10 @@ pub struct Target {
 }
 
 /// Opens a destination; a store in a network is not asked yet.
-#[expect(
-    clippy::unused_async,
-    reason = "credentials of a bucket are waited for"
-)]
 pub async fn open(destination: &environment::Destination) -> Result<Target, BackupError> {
     let storage: Arc<dyn Storage> = match &destination.place {
         Place::Dir(folder) => Arc::new(storage::local::Dir::new(folder)),
-        // Until `storage::s3` can connect.
-        Place::S3(_) => {
-            return Err(BackupError::NoDestination(format!(
-                "`{}` is a bucket, which this version cannot write to",
-                destination.name
-            )));
-        }
+        Place::S3(settings) => Arc::new(storage::s3::Bucket::connect(settings).await?),
     };
     Ok(Target {
         name: destination.name.clone(),

@@ -1,10 +1,17 @@
 //! `summoner doctor`: what could stand in the way, each finding with the command that mends it.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde_json::json;
 
+use crate::backup::destination;
+use crate::backup::error::BackupError;
 use crate::cli::DoctorArgs;
 use crate::commands::{Session, exit, world};
+use crate::config::environment::Destination;
 use crate::engine::EngineError;
 use crate::project::observe;
 use crate::project::preflight::{self, Finding, Level};
@@ -49,6 +56,9 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8> {
         }
     }
     findings.extend(preflight::state_permissions(&project));
+    let destinations = &project.environment.destinations;
+    let probes = destinations.iter().map(probe);
+    findings.extend(join_all(probes).await.into_iter().flatten());
     let bad = findings.iter().any(|f| f.level == Level::Error);
     if args.json {
         session
@@ -70,4 +80,29 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8> {
         }
     }
     Ok(if bad { exit::FAILED } else { exit::OK })
+}
+
+/// A destination that says nothing for so long is no place for tonight's backup.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Tries a destination; one that is down is a finding like any other.
+async fn probe(destination: &Destination) -> Vec<Finding> {
+    let name = &destination.name;
+    let tried = async {
+        let target = destination::open(destination).await?;
+        Ok::<_, BackupError>(target.storage.probe(Timestamp::now()).await)
+    };
+    match tokio::time::timeout(PATIENCE, tried).await {
+        Ok(Ok(probes)) => preflight::destination(name, &probes),
+        Ok(Err(error)) => vec![preflight::destination_down(
+            name,
+            &error.to_string(),
+            error.hint(),
+        )],
+        Err(_) => vec![preflight::destination_down(
+            name,
+            &format!("it did not answer within {} s", PATIENCE.as_secs()),
+            None,
+        )],
+    }
 }

@@ -58,6 +58,10 @@ pub struct Destination {
 
 /// A place for snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a project has a handful of destinations"
+)]
 pub enum Place {
     /// A folder, absolute.
     Dir(PathBuf),

@@ -9,6 +9,7 @@ use super::paths;
 use super::resolve::Context;
 use super::source;
 use crate::problem::{Position, nearest};
+use crate::storage::s3::{Checksums, LockMode, ObjectLock, Sse};
 use crate::yaml::{Field, MapReader};
 
 pub(super) fn destinations(file: &File<'_>, context: &Context<'_>) -> Vec<Destination> {
@@ -89,7 +90,32 @@ fn s3(mut map: MapReader<'_>, context: &Context<'_>) -> Option<S3> {
         _ => {}
     }
     let read = |field: Option<Field<'_>>| field.and_then(|f| source::source(&f, context));
+    let has_keys = id.is_some();
     let credentials = read(id).zip(read(key));
+    let profile = map.get("profile").and_then(|field| {
+        if has_keys {
+            field.fail("a profile and keys exclude each other: leave one of them out");
+            return None;
+        }
+        text(&field)
+    });
+    let storage_class = map
+        .get("storage_class")
+        .and_then(|field| storage_class(&field));
+    let sse = sse(&mut map);
+    let checksums_field = map.get("checksums");
+    let checksums = match checksums_field
+        .as_ref()
+        .and_then(|field| field.choice(&["auto", "on", "off"]))
+    {
+        Some("on") => Checksums::On,
+        Some("off") => Checksums::Off,
+        _ => Checksums::Auto,
+    };
+    let object_lock = map.map("object_lock").and_then(object_lock);
+    if let (Some(field), Checksums::Off, Some(_)) = (&checksums_field, checksums, object_lock) {
+        field.fail("Object Lock needs checksums: leave `checksums` out");
+    }
     map.finish();
     Some(S3 {
         bucket: bucket?,
@@ -98,6 +124,65 @@ fn s3(mut map: MapReader<'_>, context: &Context<'_>) -> Option<S3> {
         endpoint,
         path_style,
         credentials,
+        profile,
+        storage_class,
+        sse,
+        object_lock,
+        checksums,
+    })
+}
+
+fn storage_class(field: &Field<'_>) -> Option<String> {
+    let known = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let text = text(field)?;
+    if !text.chars().all(known) {
+        field.fail(format!(
+            "`{text}` is no storage class: they are written as `STANDARD_IA`"
+        ));
+        return None;
+    }
+    Some(text)
+}
+
+fn sse(map: &mut MapReader<'_>) -> Option<Sse> {
+    let choice = map
+        .get("sse")
+        .and_then(|field| field.choice(&["AES256", "aws:kms"]));
+    let key = map.get("sse_kms_key_id");
+    match (choice, key) {
+        (Some("aws:kms"), key) => Some(Sse::Kms(key.and_then(|k| text(&k)))),
+        (other, Some(key)) => {
+            key.fail("`sse_kms_key_id` is for `sse: aws:kms`");
+            other.map(|_| Sse::Aes256)
+        }
+        (Some(_), None) => Some(Sse::Aes256),
+        (None, None) => None,
+    }
+}
+
+fn object_lock(mut map: MapReader<'_>) -> Option<ObjectLock> {
+    let mode = map
+        .require("mode")
+        .and_then(|field| field.choice(&["governance", "compliance"]));
+    let days = map.require("days").and_then(|field| {
+        let days = field.u64()?;
+        // A hundred years: what is more is a mistake that nobody can take back.
+        let found = u32::try_from(days)
+            .ok()
+            .filter(|d| (1..=36_500).contains(d));
+        if found.is_none() {
+            field.fail(format!("{days} days cannot be: 1 to 36500"));
+        }
+        found
+    });
+    map.finish();
+    Some(ObjectLock {
+        mode: if mode? == "compliance" {
+            LockMode::Compliance
+        } else {
+            LockMode::Governance
+        },
+        days: days?,
     })
 }
 

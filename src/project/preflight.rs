@@ -11,6 +11,7 @@ use crate::engine::{Container, ContainerSummary, EngineInfo};
 use crate::plan::desired::labels;
 use crate::project::{Project, ports};
 use crate::state::secrets::Secrets;
+use crate::storage::Probe;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -331,6 +332,37 @@ pub fn state_permissions(project: &Project) -> Vec<Finding> {
         findings.push(Finding::ok("state", "only its owner reads .summoner/"));
     }
     findings
+}
+
+/// A destination as it was found by trying.
+#[must_use]
+pub fn destination(name: &str, probes: &[Probe]) -> Vec<Finding> {
+    let finding = |probe: &Probe| Finding {
+        check: format!("destination {name}"),
+        level: match (probe.good, &probe.mend) {
+            (Some(false), _) => Level::Error,
+            // A remark that asks for nothing warns of nothing.
+            (None, Some(_)) => Level::Warning,
+            _ => Level::Ok,
+        },
+        message: format!("{}: {}", probe.what, probe.message),
+        mend: probe.mend.clone(),
+        code: u8::from(probe.good == Some(false)),
+    };
+    probes.iter().map(finding).collect()
+}
+
+/// A destination that could not even be tried.
+#[must_use]
+pub fn destination_down(name: &str, message: &str, hint: Option<String>) -> Finding {
+    Finding::bad(
+        Level::Error,
+        format!("destination {name}"),
+        message,
+        hint.unwrap_or_else(|| {
+            format!("correct `destinations: {{{name}: …}}` in config.yml, then `summoner doctor`")
+        }),
+    )
 }
 
 /// Bytes for people: `512 MiB`.

@@ -87,8 +87,18 @@ impl Dir {
         match fs::metadata(&self.root) {
             Ok(found) if found.is_dir() => Ok(()),
             Ok(_) => Err(self.missing("it is not a folder".to_owned())),
+            // Not used yet: the first write makes it.
+            Err(error) if is_absent(&error) => self.has_parent(),
             Err(error) => Err(self.failed("open the folder", &error)),
         }
+    }
+
+    fn has_parent(&self) -> Result<(), StorageError> {
+        let parent = self.root.parent().unwrap_or(Path::new("/"));
+        if parent.is_dir() {
+            return Ok(());
+        }
+        Err(self.missing(format!("`{}` does not exist", parent.display())))
     }
 
     /// The destination is there, made if need be: for calls that write.
@@ -99,10 +109,7 @@ impl Dir {
         self.not_somewhere_else()?;
         let failed = |error: io::Error| self.failed("create the folder", &error);
         if !self.root.is_dir() {
-            let parent = self.root.parent().unwrap_or(Path::new("/"));
-            if !parent.is_dir() {
-                return Err(self.missing(format!("`{}` does not exist", parent.display())));
-            }
+            self.has_parent()?;
             make_folder(&self.root).map_err(failed)?;
         }
         let marker = OpenOptions::new()
