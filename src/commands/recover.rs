@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::backup::cold::journal;
 use crate::backup::cold::revive::{self, Recovery};
 use crate::backup::cold::staging;
-use crate::commands::{Session, exit, world};
+use crate::commands::{Session, exit, restore, world};
 use crate::engine::Engine;
 use crate::events::Events;
 use crate::project::Project;
@@ -19,9 +19,16 @@ use crate::state::lock::Lock;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(super) async fn run(session: &Session) -> Result<u8> {
-    let project = world::open(session)?;
+    let mut project = world::open(session)?;
+    let restores = restore::settle::due(&project)?;
+    if restores {
+        drop(restore::settle::lock(session, &mut project, "recover").await?);
+    }
     if journal::minions(&project.paths).is_empty() {
         sweep(&project);
+        if restores {
+            return Ok(exit::OK);
+        }
         session
             .report
             .note("nothing to recover: no backup was cut off");
