@@ -47,8 +47,10 @@ fn f19_sigkill_at_every_phase_leaves_the_old_data_or_the_new_and_everything_runs
         });
         if killed {
             run.signal("KILL");
+            drop(run);
+        } else {
+            run.end(Duration::from_secs(5)).ok();
         }
-        drop(run);
         let told = project.up();
         let now = psql(&db, "app", "select t from notes");
         match (killed, moment) {
