@@ -1,6 +1,7 @@
 //! What can be typed. Types only, no behaviour.
 
 mod backup;
+pub mod dump;
 pub mod key;
 mod restore;
 mod snapshots;
@@ -105,6 +106,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Check engine, ports, memory, disk, kernel settings and our own files
     Doctor(DoctorArgs),
+    /// Dump databases while everything goes on
+    Dump(dump::DumpArgs),
     /// Make keys of encrypted snapshots
     Key(key::KeyArgs),
     /// Print completions for a shell

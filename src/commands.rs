@@ -6,6 +6,7 @@ mod containers;
 mod doctor;
 mod down;
 mod drill;
+mod dump;
 mod guard;
 mod init;
 mod key;
@@ -108,6 +109,7 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Minion(args) => minion::run(&session, &args),
         Command::Schema(args) => Ok(shell::schema(&session, &args)),
         Command::Doctor(args) => doctor::run(&session, &args).await,
+        Command::Dump(args) => dump::run(&session, &args).await,
         Command::Key(args) => key::run(&session, cli.directory.as_deref(), &args),
         Command::Completions(args) => Ok(shell::completions(&session, &args)),
         Command::Man(args) => shell::man(&args),

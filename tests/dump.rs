@@ -10,12 +10,14 @@ use async_trait::async_trait;
 use backup_support::{Side, body, read_object, to_recipient};
 use bytes::Bytes;
 use summoner::backup::discover::Server;
-use summoner::backup::dump::{self, Dumper, Look, MinionReport, Outcome, Run, Subject, Task};
+use summoner::backup::dump::{
+    self, Dumper, Files, Look, MinionReport, Outcome, Run, Subject, Task,
+};
 use summoner::backup::error::BackupError;
 use summoner::backup::manifest::{DatabaseRecord, Definition, MANIFEST, Manifest, Role, Status};
 use summoner::backup::writer::{Compression, ObjectWriter};
 use summoner::clock::SystemClock;
-use summoner::database::DatabaseEngine;
+use summoner::database::{Access, DatabaseEngine};
 use summoner::engine::{Container, Health, RunState};
 use summoner::events::Silent;
 use summoner::state::Paths;
@@ -124,9 +126,11 @@ fn server(service: &str, state: Option<RunState>) -> Server {
         minion: "blog".into(),
         service: service.into(),
         engine: DatabaseEngine::Postgres,
-        user: "postgres".into(),
-        password: None,
-        database: "postgres".into(),
+        access: Access {
+            user: "postgres".into(),
+            password: None,
+            database: "postgres".into(),
+        },
         container: state.map(container),
     }
 }
@@ -169,7 +173,10 @@ impl World {
             targets: self.sides.iter().map(|s| Arc::clone(&s.target)).collect(),
             missing: Vec::new(),
             definition: Definition::default(),
-            files: Some((b"open".to_vec(), b"secret".to_vec())),
+            files: Some(Files {
+                open: b"open".to_vec(),
+                secret: b"secret".to_vec(),
+            }),
         };
         dump::run(&run, vec![subject]).await.remove(0)
     }

@@ -1,6 +1,7 @@
 //! Dumps: what the databases of minions say of themselves, while everything goes on, into every
 //! destination. One snapshot a minion; how the bytes come to be is a [`Dumper`]'s trouble.
 
+pub mod live;
 mod outcome;
 
 use std::sync::Arc;
@@ -9,16 +10,15 @@ use std::time::Instant;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::{Semaphore, watch};
 
+use crate::backup::catalog;
 use crate::backup::definition;
 use crate::backup::destination::Target;
 use crate::backup::discover::Server;
 use crate::backup::error::BackupError;
 use crate::backup::manifest::{
-    DatabaseRecord, Definition, Kind, MANIFEST, Manifest, Role, SCHEMA_VERSION, SnapshotId, Status,
-    project_prefix,
+    DatabaseRecord, Definition, Kind, Manifest, Role, SCHEMA_VERSION, SnapshotId, Status,
 };
 use crate::backup::writer::{Compression, ObjectWriter, SnapshotWriter};
 use crate::clock::Clock;
@@ -33,8 +33,6 @@ pub use self::outcome::{DestinationReport, MinionReport, Outcome};
 const AT_ONCE: usize = 2;
 /// Snapshots that a new one is compared with.
 const COMPARED: usize = 5;
-/// A larger manifest is none of ours.
-const LARGEST_MANIFEST: u64 = 16 << 20;
 
 /// What there is to dump in a server.
 #[derive(Debug, Clone, Default)]
@@ -82,8 +80,16 @@ pub struct Subject {
     pub missing: Vec<(String, Arc<BackupError>)>,
     /// For the manifest.
     pub definition: Definition,
-    /// `definition.tar` without and with secrets; `None` for a foreign container.
-    pub files: Option<(Vec<u8>, Vec<u8>)>,
+    /// What it is; `None` for a foreign container.
+    pub files: Option<Files>,
+}
+
+/// `definition.tar`.
+pub struct Files {
+    /// Without secrets.
+    pub open: Vec<u8>,
+    /// With them.
+    pub secret: Vec<u8>,
 }
 
 /// What all dumps of a run share.
@@ -159,9 +165,10 @@ async fn snapshot(run: &Run, subject: Subject, limit: &Semaphore, report: &mut M
         Arc::clone(&run.events),
     );
     let servers = subject.servers.iter().filter(|s| s.running().is_some());
+    let alone = subject.servers.len() == 1;
     let mut cancelled = run.cancelled.clone();
     let dumped = tokio::select! {
-        dumped = try_join_all(servers.map(|s| server(run, s, &writer, limit))) => dumped,
+        dumped = try_join_all(servers.map(|s| server(run, s, alone, &writer, limit))) => dumped,
         // A sender that is gone cancels nothing.
         Ok(_) = cancelled.wait_for(|c| *c) => Err(BackupError::Other("interrupted".into())),
     };
@@ -222,6 +229,7 @@ fn list(names: &[String]) -> String {
 async fn server(
     run: &Run,
     server: &Server,
+    alone: bool,
     writer: &SnapshotWriter,
     limit: &Semaphore,
 ) -> Result<Vec<(DatabaseRecord, u64)>, BackupError> {
@@ -241,7 +249,13 @@ async fn server(
             target: target.clone(),
             action: "dump".into(),
         });
-        let dumped = object(run, server, task, &of, writer).await;
+        // Two servers of a minion may have databases of one name.
+        let name = if alone {
+            task.object.clone()
+        } else {
+            format!("{}.{}", server.service, task.object)
+        };
+        let dumped = object(run, server, task, (&name, &of), writer).await;
         run.events.event(match &dumped {
             Ok(_) => Event::Finished {
                 target,
@@ -261,12 +275,10 @@ async fn object(
     run: &Run,
     server: &Server,
     task: &Task,
-    of: &str,
+    (name, of): (&str, &str),
     writer: &SnapshotWriter,
 ) -> Result<(DatabaseRecord, u64), BackupError> {
-    let mut object = writer
-        .object(&task.object, task.role, of, task.compression)
-        .await;
+    let mut object = writer.object(name, task.role, of, task.compression).await;
     let name = object.name().to_owned();
     match run.dumper.dump(server, task, &mut object).await {
         Ok(mut record) => {
@@ -282,11 +294,8 @@ async fn object(
 }
 
 /// Secrets go where they are encrypted, and nowhere else.
-async fn add_definition(
-    writer: &SnapshotWriter,
-    files: Option<(Vec<u8>, Vec<u8>)>,
-) -> Result<(), BackupError> {
-    let Some((open, secret)) = files else {
+async fn add_definition(writer: &SnapshotWriter, files: Option<Files>) -> Result<(), BackupError> {
+    let Some(Files { open, secret }) = files else {
         return Ok(());
     };
     for (content, encrypted) in [(open, false), (secret, true)] {
@@ -310,38 +319,21 @@ async fn add_definition(
 async fn usual(targets: &[Arc<Target>], project: &str, minion: &str) -> Option<u64> {
     let mut best: Vec<u64> = Vec::new();
     for target in targets {
-        let sizes = last_sizes(target, project, minion).await;
-        if sizes.len() > best.len() {
-            best = sizes;
+        let Ok(listing) = catalog::list(target, project, Some(minion)).await else {
+            continue;
+        };
+        let dumps = listing.entries.iter().map(|e| &e.manifest);
+        let sizes: Vec<u64> = dumps
+            .filter(|m| m.kind == Kind::Dump)
+            .map(plain_bytes)
+            .collect();
+        let last = &sizes[sizes.len().saturating_sub(COMPARED)..];
+        if last.len() > best.len() {
+            best = last.to_vec();
         }
     }
     best.sort_unstable();
     best.get(best.len() / 2).copied()
-}
-
-/// Plain bytes of the last dumps there; what cannot be read does not count.
-async fn last_sizes(target: &Target, project: &str, minion: &str) -> Vec<u64> {
-    let prefix = format!("{}{minion}/{}/", project_prefix(project), Kind::Dump.name());
-    let listed = target.storage.list(&prefix).await.unwrap_or_default();
-    // Keys sort by time.
-    let mut manifests: Vec<&str> = listed
-        .iter()
-        .map(|o| o.key.as_str())
-        .filter(|key| key.strip_suffix(MANIFEST).is_some_and(|k| k.ends_with('/')))
-        .collect();
-    let old = manifests.len().saturating_sub(COMPARED);
-    let mut sizes = Vec::new();
-    for key in manifests.drain(..).skip(old) {
-        let Ok(reading) = target.storage.read(key).await else {
-            continue;
-        };
-        let mut text = Vec::new();
-        let read = reading.take(LARGEST_MANIFEST).read_to_end(&mut text).await;
-        if let (Ok(_), Ok(manifest)) = (read, Manifest::parse(&text)) {
-            sizes.push(plain_bytes(&manifest));
-        }
-    }
-    sizes
 }
 
 /// Plain bytes of the databases of a snapshot, what describes it left out.

@@ -43,6 +43,8 @@ struct Slot {
     failed: AtomicBool,
     error: Mutex<Option<BackupError>>,
     finished: Mutex<Vec<ObjectRecord>>,
+    /// Names of all objects that are visible, also of those whose writer was dropped at its end.
+    visible: Mutex<Vec<String>>,
 }
 
 impl Slot {
@@ -53,6 +55,7 @@ impl Slot {
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
             finished: Mutex::new(Vec::new()),
+            visible: Mutex::new(Vec::new()),
         }
     }
 
@@ -299,7 +302,7 @@ async fn take_back(prefix: &str, slot: &Slot) {
     {
         return;
     }
-    let names: Vec<String> = lock(&slot.finished).drain(..).map(|o| o.name).collect();
+    let names = std::mem::take(&mut *lock(&slot.visible));
     for name in names {
         // What stays has no manifest: no snapshot, only litter.
         let _ = storage.delete(&format!("{prefix}{name}")).await;
@@ -335,6 +338,9 @@ async fn lane(
             .unwrap_or_else(|_| Err(BackupError::Other("failed to encrypt".into()))),
         None => Ok(()),
     };
+    if let Ok(Some(_)) = delivered {
+        lock(&slot.visible).push(name.clone());
+    }
     drop(busy);
     match (sealed, delivered) {
         (Err(error), _) | (Ok(()), Err(error)) => {

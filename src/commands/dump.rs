@@ -8,15 +8,15 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures_util::future::join_all;
 
-use crate::backup::definition::Definition as Files;
+use crate::backup::definition;
 use crate::backup::destination::{self, Target};
 use crate::backup::discover::{self, Server};
 use crate::backup::dump::live::Live;
-use crate::backup::dump::{self, MinionReport, Outcome, Run, Subject};
+use crate::backup::dump::{self, Files, MinionReport, Outcome, Run, Subject};
 use crate::backup::error::BackupError;
-use crate::backup::manifest::{Definition, ImageRecord};
+use crate::backup::manifest::{Definition, ImageRecord, SnapshotId};
 use crate::cli::dump::DumpArgs;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::commands::world::{self, World};
 use crate::commands::{Session, exit, exit_code, signals};
 use crate::engine::Container;
@@ -27,9 +27,11 @@ use crate::secret::Secret;
 pub(super) async fn run(session: &Session, args: &DumpArgs) -> Result<u8> {
     let world = world::look(session, world::open(session)?).await?;
     let servers = find(&world, args).await?;
-    session
-        .report
-        .redact(servers.iter().filter_map(|s| Some(s.password.as_ref()?.expose().to_owned())));
+    session.report.redact(
+        servers
+            .iter()
+            .filter_map(|s| Some(s.access.password.as_ref()?.expose().to_owned())),
+    );
     if servers.is_empty() {
         session
             .report
@@ -55,7 +57,7 @@ pub(super) async fn run(session: &Session, args: &DumpArgs) -> Result<u8> {
     }
     let listening = signals::listen(&session.report);
     let run = Run {
-        id: ulid::Ulid::new().to_string(),
+        id: SnapshotId::new(SystemClock.now()).to_string(),
         project: world.project.environment.project.clone(),
         timezone: world.project.environment.timezone.clone(),
         paths: world.project.paths.clone(),
@@ -190,7 +192,11 @@ fn definition(world: &World, minion: &str, servers: &[Server]) -> Definition {
         .observed
         .containers
         .iter()
-        .filter(|c| c.labels.get(crate::plan::desired::labels::MINION).is_some_and(|m| m == minion))
+        .filter(|c| {
+            c.labels
+                .get(crate::plan::desired::labels::MINION)
+                .is_some_and(|m| m == minion)
+        })
         .chain(servers.iter().filter_map(|s| s.container.as_ref()))
         .collect();
     let service = |c: &Container| {
@@ -222,14 +228,18 @@ fn definition(world: &World, minion: &str, servers: &[Server]) -> Definition {
 }
 
 /// Its files, without and with secrets.
-fn files(world: &World, minion: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, BackupError> {
+fn files(world: &World, minion: &str) -> Result<Option<Files>, BackupError> {
     let Some(rendered) = world.wanted.rendered.iter().find(|r| r.instance == minion) else {
         return Ok(None);
     };
     let tar = |with_secrets: bool| {
-        Files::of(&world.project, minion, &rendered.compose, with_secrets).map(|f| f.to_tar())
+        definition::Definition::of(&world.project, minion, &rendered.compose, with_secrets)
+            .map(|d| d.to_tar())
     };
-    Ok(Some((tar(false)?, tar(true)?)))
+    Ok(Some(Files {
+        open: tar(false)?,
+        secret: tar(true)?,
+    }))
 }
 
 /// The exit code of it all.
@@ -257,7 +267,10 @@ fn code_of(report: MinionReport) -> u8 {
         Outcome::Skipped(_) | Outcome::Partial | Outcome::Suspect => exit::PARTIAL,
         Outcome::Complete => exit::OK,
         Outcome::Failed(error) => {
-            let errors = report.destinations.into_iter().filter_map(|d| d.result.err());
+            let errors = report
+                .destinations
+                .into_iter()
+                .filter_map(|d| d.result.err());
             // Each destination has failed in its own way.
             let mut codes: Vec<u8> = errors
                 .map(|e| match Arc::try_unwrap(e) {

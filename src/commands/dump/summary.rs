@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::backup::dump::{MinionReport, Outcome};
 use crate::report::Report;
 
-
 /// `1.5 MiB`: two digits that matter are enough.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -62,7 +61,15 @@ pub(super) fn print(report: &Report, minions: &[MinionReport]) {
         }
     }
     report.table(
-        &["minion", "databases", "plain", "stored", "seconds", "destination", "outcome"],
+        &[
+            "minion",
+            "databases",
+            "plain",
+            "stored",
+            "seconds",
+            "destination",
+            "outcome",
+        ],
         rows,
     );
     for minion in minions {
