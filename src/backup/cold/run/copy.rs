@@ -282,6 +282,9 @@ async fn pass(
     job: &mut Job,
     last: bool,
 ) -> (usize, Result<Option<Pass>, TreeError>) {
+    if !matches!(job.way, Way::Staged(..)) {
+        return (job.index, Ok(None));
+    }
     let Way::Staged(staging, how) = std::mem::replace(&mut job.way, Way::Direct) else {
         return (job.index, Ok(None));
     };
