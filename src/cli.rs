@@ -1,5 +1,6 @@
 //! What can be typed. Types only, no behaviour.
 
+mod backup;
 pub mod key;
 mod restore;
 mod snapshots;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::report::Color;
 
+pub use self::backup::{BackupArgs, GuardArgs, MethodArg};
 pub use self::restore::{DrillArgs, Into, KindArg, RebuildArgs, RestoreArgs};
 pub use self::snapshots::{PinArgs, PruneArgs, SnapshotsArgs, VerifyArgs};
 
@@ -26,7 +28,7 @@ pub use self::snapshots::{PinArgs, PruneArgs, SnapshotsArgs, VerifyArgs};
     after_long_help = "Start here: `summoner init` writes a config.yml; then `summoner plan` and `summoner up`.
 
 Exit codes: 0 well, 1 failed, 2 usage or configuration, 3 part of it failed, 4 a snapshot is damaged, 5 refused to
-keep something safe, 10 a destination is not there, 11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
+keep something safe, 6 a container is not back as it was, 10 a destination is not there, 11 another run is at work, 13 no engine or too old, 14 port taken, 130 interrupted.
 `exec` and `run` exit as the command does."
 )]
 pub struct Cli {
@@ -72,6 +74,13 @@ pub enum Command {
     Run(ExecArgs),
     /// Restart the containers of minions
     Restart(RestartArgs),
+    /// Save whole minions: stop, copy, start, upload
+    Backup(BackupArgs),
+    /// Start what a backup that was cut off had stopped
+    Recover,
+    /// Watch over a backup (started by it)
+    #[command(hide = true)]
+    Guard(GuardArgs),
     /// Bring a snapshot back: beside what is there, checked, then in its place
     Restore(RestoreArgs),
     /// Restore the newest snapshots where nobody sees it, check them, throw it all away

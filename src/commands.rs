@@ -1,10 +1,12 @@
 //! One file a verb: it orchestrates, and decides nothing.
 
+mod backup;
 mod check;
 mod containers;
 mod doctor;
 mod down;
 mod drill;
+mod guard;
 mod init;
 mod key;
 mod minion;
@@ -12,6 +14,7 @@ mod pin;
 mod plan;
 mod prune;
 mod rebuild;
+mod recover;
 mod render;
 mod restore;
 mod shelf;
@@ -90,6 +93,9 @@ pub async fn run(cli: Cli, report: Arc<Report>) -> Result<u8> {
         Command::Exec(args) => containers::exec(&session, &args).await,
         Command::Run(args) => containers::one_off(&session, &args).await,
         Command::Restart(args) => containers::restart(&session, &args).await,
+        Command::Backup(args) => backup::run(&session, &args).await,
+        Command::Recover => recover::run(&session).await,
+        Command::Guard(args) => guard::run(&args).await,
         Command::Restore(args) => restore::run(&session, &args).await,
         Command::Drill(args) => drill::run(&session, &args).await,
         Command::Rebuild(args) => rebuild::run(&session, &args).await,

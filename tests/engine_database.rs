@@ -388,7 +388,7 @@ async fn mysql(image: &str, kind: DatabaseEngine, pipes: bool) {
     assert!(to.counts("hollow").await.is_empty());
     for question in [
         "CHECKSUM TABLE every, `Größe ``x`, nothing_in_it",
-        "SELECT COUNT(*), MD5(GROUP_CONCAT(words ORDER BY id)) FROM happy",
+        "SELECT COUNT(*), SHA2(GROUP_CONCAT(words ORDER BY id), 256) FROM happy",
         "CALL twice(21); SELECT thrice(14)",
         "SELECT EVENT_NAME, STARTS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'app'",
         "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME IN ('app', 'hollow') ORDER BY 1",

@@ -34,6 +34,8 @@ THREADS = 4
 # One range a contestant, so that none waits for what another leaves behind.
 POOLS = {"summoner": "10.197.0.0/18", "compose": "10.197.64", "floor": "10.197.128"}
 MIB = 1024.0
+# Seconds after which a connection to the engine is made anew.
+IDLE = 20
 
 
 class Invalid(Exception):
@@ -46,6 +48,7 @@ class Invalid(Exception):
 class Engine(http.client.HTTPConnection):
     def __init__(self):
         super().__init__("engine", timeout=300)
+        self.used = 0.0
 
     def connect(self):
         host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
@@ -54,6 +57,10 @@ class Engine(http.client.HTTPConnection):
 
     def call(self, method, path, body=None, allowed=()):
         data = None if body is None else json.dumps(body)
+        if time.monotonic() - self.used > IDLE:
+            # The engine may have closed what was idle for long.
+            self.close()
+        self.used = time.monotonic()
         self.request(method, path, data, {"Content-Type": "application/json"})
         answer = self.getresponse()
         text = answer.read()

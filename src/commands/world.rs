@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::apply::routes;
 use crate::clock::{Clock, SystemClock};
-use crate::commands::Session;
+use crate::commands::{Session, recover};
 use crate::engine::docker::Docker;
 use crate::engine::{Engine, EngineInfo};
 use crate::plan::desired::{PROXY, Routes};
@@ -47,16 +47,16 @@ pub(super) async fn engine() -> Result<(Arc<dyn Engine>, EngineInfo)> {
 
 /// Looks at everything.
 pub(super) async fn look(session: &Session, mut project: Project) -> Result<World> {
-    let engine = Docker::connect()?;
+    let engine: Arc<dyn Engine> = Arc::new(Docker::connect()?);
+    recover::leftovers(session, &project, &engine).await?;
     let environment = &project.environment;
     let (info, observed) = tokio::join!(
         engine.info(),
-        observe::engine_side(&engine, &environment.project, &environment.root),
+        observe::engine_side(engine.as_ref(), &environment.project, &environment.root),
     );
     // That an engine is absent or too old says more than what could not be seen because of it.
     let info = info?;
     let mut observed = observed?;
-    let engine: Arc<dyn Engine> = Arc::new(engine);
     project.adopt(&observed.containers);
     let filled = |path: &std::path::Path| observe::folder(path) == Some(FolderState::Filled);
     let mut wanted = project.render(&observed.containers, &filled)?;

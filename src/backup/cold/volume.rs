@@ -37,7 +37,11 @@ pub enum Place {
 #[must_use]
 pub fn all(desired: &Desired, group: &Group) -> Vec<Volume> {
     let mut found: Vec<(String, Place)> = Vec::new();
-    let root_of = |path: &Path| desired.data_roots.iter().find(|r| path.starts_with(r));
+    // One may lie in the other, as `dbsroot` does in `vsroot` by default: the innermost counts.
+    let root_of = |path: &Path| {
+        let around = desired.data_roots.iter().filter(|r| path.starts_with(r));
+        around.max_by_key(|r| r.components().count())
+    };
     for folder in &group.folders {
         let name = folder.path.file_name().unwrap_or_default();
         let root = root_of(&folder.path).cloned();
@@ -106,11 +110,11 @@ pub fn all(desired: &Desired, group: &Group) -> Vec<Volume> {
 /// `vsroot/<path>` or `dbsroot/<path>`.
 fn below_root(desired: &Desired, path: &Path) -> Option<String> {
     let names = ["vsroot", "dbsroot"];
-    let mut roots = names.iter().zip(&desired.data_roots);
-    roots.find_map(|(name, root)| {
-        let below = path.strip_prefix(root).ok()?;
-        Some(format!("{name}/{}", below.display()))
-    })
+    let roots = names.iter().zip(&desired.data_roots);
+    let around = roots.filter(|(_, root)| path.starts_with(root));
+    let (name, root) = around.max_by_key(|(_, root)| root.components().count())?;
+    let below = path.strip_prefix(root).ok()?;
+    Some(format!("{name}/{}", below.display()))
 }
 
 #[cfg(test)]
