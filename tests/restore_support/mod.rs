@@ -74,7 +74,10 @@ impl<'a> Snapshot<'a> {
         );
         self.record("postgres", "", "globals.sql", None);
         self.add("globals.sql", Role::Globals, "", globals);
-        let dump = exec(container, &["pg_dump", "-U", "postgres", database]);
+        let dump = exec(
+            container,
+            &["pg_dump", "--create", "-U", "postgres", database],
+        );
         let object = format!("{database}.sql");
         self.record("postgres", database, &object, tables);
         self.add(&object, Role::Database, database, dump);
