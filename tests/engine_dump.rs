@@ -321,7 +321,7 @@ fn f16_f18_outcomes_of_destinations_containers_and_locks() {
     project
         .run(&["dump", "gp"])
         .code(2)
-        .says("did you mean `pg`?");
+        .says("there are: pg, other");
 
     // A stopped container: skipped, the other goes on.
     config("disk");

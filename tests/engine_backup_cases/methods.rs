@@ -27,7 +27,14 @@ fn every_method_saves_the_same_tree_down_to_the_last_bit() {
         );
         let into = project.path(&format!("unpacked-{method}"));
         unpack(&project, "data.tar.zst", &into);
-        same(&look(&data), &look(&into), method);
+        let (mut wanted, found) = (look(&data), look(&into));
+        if method == "container" {
+            // The kernel shows `trusted.*` to the host's root only; docs/backup-cold.md says so.
+            for seen in wanted.values_mut() {
+                seen.xattrs.retain(|(name, _)| !name.starts_with("trusted."));
+            }
+        }
+        same(&wanted, &found, method);
         assert!(both_run(&project) && no_copies(&project), "{method}");
     }
 }

@@ -3,3 +3,4 @@ mod drill;
 mod dump;
 mod killed;
 mod rebuild;
+mod round_trip;
