@@ -175,7 +175,7 @@ async fn the_words_of_a_runtime_that_could_not_start_it_are_no_data() {
 #[tokio::test]
 async fn the_end_of_the_input_is_said_not_guessed() {
     let lab = Lab::new().await;
-    let count = with_input(shell("wc -c; touch /whole"));
+    let count = with_input(shell("wc -c && touch /whole"));
     let mut stream = lab.stream(&count).await.unwrap();
     let mut input = stream.input.take().unwrap();
     input.write_all(b"half").await.unwrap();
@@ -307,13 +307,16 @@ async fn f08_postgres_does_not_go_into_crash_recovery() {
         })
         .await;
     }
+    let count = lab
+        .docker
+        .exec(&id, &psql("select count(*) from big"))
+        .await;
+    let count = count.unwrap();
     assert_eq!(
-        lab.docker
-            .exec(&id, &psql("select count(*) from big"))
-            .await
-            .unwrap()
-            .stdout,
-        b"100000\n"
+        String::from_utf8_lossy(&count.stdout),
+        "100000\n",
+        "{}",
+        String::from_utf8_lossy(&count.stderr)
     );
     let logs: Vec<String> = lab
         .docker

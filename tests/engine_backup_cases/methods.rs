@@ -31,7 +31,8 @@ fn every_method_saves_the_same_tree_down_to_the_last_bit() {
         if method == "container" {
             // The kernel shows `trusted.*` to the host's root only; docs/backup-cold.md says so.
             for seen in wanted.values_mut() {
-                seen.xattrs.retain(|(name, _)| !name.starts_with("trusted."));
+                seen.xattrs
+                    .retain(|(name, _)| !name.starts_with("trusted."));
             }
         }
         same(&wanted, &found, method);

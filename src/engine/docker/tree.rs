@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// How long the tree may take to end leaf by leaf, with each signal.
 const GRACE: Duration = Duration::from_secs(3);
@@ -51,10 +51,16 @@ impl Process {
     }
 }
 
-/// Asks the leaves of the tree to end. Whether we may: only root and the same user may.
+/// Asks the leaves of the tree to end, at once: whoever then closes their input must not be taken
+/// for one who says that it was whole. Whether we may: only root and the same user may.
 pub(super) fn ask_leaves(root: Process) -> bool {
-    let allowed = |process: &Process| kill_process(process.pid, Signal::TERM) != Err(Errno::PERM);
-    Tree::new(root).look().iter().all(allowed)
+    let mut tree = Tree::new(root);
+    let allowed = |process: &Process| test_kill_process(process.pid) != Err(Errno::PERM);
+    let may = tree.look().iter().all(allowed);
+    if may {
+        tree.tell_leaves(Signal::TERM, &mut Vec::new());
+    }
+    may
 }
 
 /// Ends the tree: leaf by leaf with SIGTERM, then with SIGKILL, and what grows again in spite of
@@ -65,11 +71,9 @@ pub(super) fn end(root: Process) {
         let mut told = Vec::new();
         let begin = Instant::now();
         while begin.elapsed() < GRACE {
-            let leaves = tree.look();
-            if leaves.is_empty() {
+            if !tree.tell_leaves(signal, &mut told) {
                 return;
             }
-            tell(signal, &leaves, &mut told);
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -115,11 +119,33 @@ impl Tree {
         Self { known: vec![root] }
     }
 
-    /// What still lives of it and has no living child.
+    /// Signals the leaves that have not had the signal yet; false when nothing lives any more. Each is
+    /// held still and looked at again first: one that has just forked is no leaf, and its child would
+    /// be out of sight without it.
+    fn tell_leaves(&mut self, signal: Signal, told: &mut Vec<Process>) -> bool {
+        let mut leaves = self.look();
+        if self.known.is_empty() {
+            return false;
+        }
+        leaves.retain(|leaf| !told.contains(leaf));
+        tell(Signal::STOP, &leaves, &mut Vec::new());
+        let still = self.look();
+        let ripe: Vec<Process> = leaves
+            .iter()
+            .filter(|leaf| still.contains(leaf))
+            .copied()
+            .collect();
+        tell(signal, &ripe, told);
+        tell(Signal::CONT, &leaves, &mut Vec::new());
+        true
+    }
+
+    /// What still lives of it and has no child. One that is dead and not buried counts as a child: with
+    /// its parent gone, the container's first process would bury it.
     fn look(&mut self) -> Vec<Process> {
-        let all: Vec<Stat> = pids().filter_map(stat).filter(|s| !s.zombie).collect();
+        let all: Vec<Stat> = pids().filter_map(stat).collect();
         self.known
-            .retain(|known| all.iter().any(|s| s.process == *known));
+            .retain(|known| all.iter().any(|s| s.process == *known && !s.zombie));
         let mut next = 0;
         let mut parents = Vec::new();
         while let Some(&process) = self.known.get(next) {
@@ -127,7 +153,7 @@ impl Tree {
             let number = process.pid.as_raw_nonzero().get();
             for child in all.iter().filter(|s| s.parent == number) {
                 parents.push(process);
-                if !self.known.contains(&child.process) {
+                if !child.zombie && !self.known.contains(&child.process) {
                     self.known.push(child.process);
                 }
             }
