@@ -87,6 +87,12 @@ pub(super) fn end(root: Process) {
         tell(Signal::STOP, &tree.known, &mut held);
     }
     tell(Signal::KILL, &tree.known, &mut Vec::new());
+    // A busy machine takes a moment.
+    let begin = Instant::now();
+    while !tree.known.is_empty() && begin.elapsed() < GRACE {
+        thread::sleep(Duration::from_millis(10));
+        tree.look();
+    }
 }
 
 /// Sends a signal to those that have not had it yet.
